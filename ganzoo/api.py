@@ -1,0 +1,259 @@
+"""What a plugin author imports. Free of torch, so that listing and documenting a component costs nothing.
+
+A plugin is a light module with one hook that yields records::
+
+    from dataclasses import dataclass
+    from ganzoo.api import Component, hookimpl, option
+
+    @dataclass(frozen=True)
+    class TinyConfig:
+        width: int = option(32, min=1, help="Units in the hidden layer.")
+
+    @hookimpl
+    def ganzoo_components():
+        yield Component("generator", "tiny", target="my_gan.model:TinyGenerator", config=TinyConfig,
+                        summary="One hidden layer.")
+
+The class behind ``target`` is imported only when it is built, as ``TinyGenerator(config, spec)``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
+
+from pluggy import HookimplMarker
+
+from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
+from ganzoo.options import NoOptions, option
+
+__all__ = [
+    "CONDITIONAL",
+    "MIXES_SAMPLES",
+    "NEEDS_SAMPLE_GRADIENTS",
+    "NO_DOUBLE_BACKWARD",
+    "Choice",
+    "Component",
+    "DivergedError",
+    "GanzooError",
+    "Kind",
+    "MissingError",
+    "NoOptions",
+    "Plan",
+    "Preset",
+    "Rule",
+    "Spec",
+    "UsageError",
+    "hookimpl",
+    "option",
+]
+
+hookimpl: Final = HookimplMarker("ganzoo")
+"""Marks a function of a plugin as the implementation of the hook of the same name."""
+
+Kind = Literal["generator", "discriminator", "loss", "regularizer", "trainer", "dataset", "extractor"]
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
+TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+# Traits: facts about a component that other components' rules ask for.
+MIXES_SAMPLES: Final = "mixes-samples"
+"""Of a discriminator: one sample's logit depends on the other samples of its batch (batch normalisation)."""
+CONDITIONAL: Final = "conditional"
+"""Of a generator or discriminator: it uses the class label."""
+NEEDS_SAMPLE_GRADIENTS: Final = "needs-sample-gradients"
+"""Of a loss, regularizer or trainer: it needs d D(x_i) / d x_i for each sample by itself."""
+NO_DOUBLE_BACKWARD: Final = "no-double-backward"
+"""Of a discriminator: its gradient cannot be differentiated again."""
+
+_PYRAMID_BASE = range(4, 8)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the core tells a component about the task.
+
+    Attributes:
+        shape: of one sample: ``(C, H, W)`` for images, ``(D,)`` for points.
+        num_classes: how many labels there are (labels are ``0 .. num_classes - 1``), None for unlabelled data.
+    """
+
+    shape: tuple[int, ...]
+    num_classes: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) not in (1, 3) or any(side < 1 for side in self.shape):
+            raise UsageError(f"A sample has the shape (C, H, W) or (D,) with positive sizes, not {self.shape}.")
+        if self.num_classes is not None and self.num_classes < 1:
+            raise UsageError(f"num_classes is at least 1, or None for unlabelled data, not {self.num_classes}.")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a sample is an image ``(C, H, W)``; otherwise it is a point ``(D,)``."""
+        return len(self.shape) == 3
+
+    @property
+    def numel(self) -> int:
+        """How many numbers a sample has."""
+        return math.prod(self.shape)
+
+    @property
+    def pyramid(self) -> tuple[int, tuple[int, int]] | None:
+        """``(n, (h, w))`` such that the image is ``2**n`` times a base of 4 to 7 a side; None where there is none.
+
+        28 is 7 * 2**2 and 64 is 4 * 2**4, so a convolutional network halves them two and four times.
+        """
+        if not self.is_image:
+            return None
+        _, height, width = self.shape
+        for n in range(1, 16):
+            scale = 2**n
+            if height % scale == 0 and width % scale == 0:
+                base = (height // scale, width // scale)
+                if base[0] in _PYRAMID_BASE and base[1] in _PYRAMID_BASE:
+                    return n, base
+        return None
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self.shape)) + (f", {self.num_classes} classes" if self.num_classes else "")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A sentence owned by the component that imposes it: what cannot be, why, and what to do instead.
+
+    ``broken_by`` gets the :class:`Plan` and says whether it breaks the rule. The three texts may use
+    ``{gen} {disc} {loss} {reg} {trainer} {data} {spec}``, which stand for what the plan chose.
+    """
+
+    broken_by: Callable[[Plan], bool]
+    what: str
+    why: str
+    instead: str
+
+    def sentence(self, plan: Plan) -> str:
+        """The whole sentence for this plan."""
+        words = plan.words()
+        return f"{self.what.format_map(words)}: {self.why.format_map(words)}; {self.instead.format_map(words)}."
+
+
+Traits = tuple[str, ...] | Callable[[Any, Spec], Iterable[str]]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Component:
+    """One named part of a kind.
+
+    Attributes:
+        kind: which contract of :mod:`ganzoo.nn` or :mod:`ganzoo.data` the class fulfils.
+        name: short name that users type; lower-case letters, digits, dots and dashes.
+        target: ``"module:attribute"`` of the class, imported only to build it as ``Target(config, spec)``.
+        config: frozen dataclass whose fields are :func:`option`; they become ``--gen.width`` and the like.
+        summary: one sentence for listings.
+        paper: where it was published, for example ``"arXiv:1511.06434"``.
+        recipe: settings that the paper prescribes, as paths such as ``"gen_optim.lr"``, ``"trainer.critic_steps"``
+            or ``"disc.norm"``. A path that the chosen components do not have is passed over.
+        rules: what this component refuses.
+        traits: facts that others' rules ask for: a tuple, or a function of ``(config, spec)``.
+        aliases: other names for it.
+        spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    config: type[Any] = NoOptions
+    summary: str = ""
+    paper: str = ""
+    recipe: Mapping[str, Any] = field(default=_NOTHING)
+    rules: tuple[Rule, ...] = ()
+    traits: Traits = ()
+    aliases: tuple[str, ...] = ()
+    spec: Callable[[Any], Spec] | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise GanzooError(f"Component {self.name!r} has the unknown kind {self.kind!r}; kinds: {', '.join(KINDS)}.")
+        for name in (self.name, *self.aliases):
+            if not NAME.fullmatch(name):
+                raise GanzooError(f"{name!r} is no component name; use lower-case letters, digits, dots and dashes.")
+        if not TARGET.fullmatch(self.target):
+            raise GanzooError(f"The target of {self.kind}/{self.name} must be 'module:attribute', not {self.target!r}.")
+        if self.kind == "dataset" and self.spec is None:
+            raise GanzooError(f"dataset/{self.name} must tell its spec without torch: pass spec=<function of config>.")
+
+    def traits_of(self, config: object, spec: Spec) -> frozenset[str]:
+        """The traits it has when built with ``config`` for ``spec``."""
+        return frozenset(self.traits(config, spec) if callable(self.traits) else self.traits)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named bundle of settings, applied over the recipes and under the configuration file and the command line."""
+
+    name: str
+    summary: str
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that a run uses, with its options filled in."""
+
+    id: str
+    """Qualified id, ``distribution/name``."""
+    component: Component
+    config: Any
+
+    @property
+    def name(self) -> str:
+        """The component's short name."""
+        return self.component.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would combine; rules look at it before anything is built."""
+
+    spec: Spec
+    gen: Choice
+    disc: Choice
+    loss: Choice
+    regs: tuple[Choice, ...]
+    trainer: Choice
+    data: Choice
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Every component of the plan."""
+        return (self.data, self.gen, self.disc, self.trainer, self.loss, *self.regs)
+
+    def has(self, trait: str, *sections: Literal["gen", "disc", "loss", "regs", "trainer", "data"]) -> bool:
+        """Whether a component of one of these sections (all when none is named) has the trait."""
+        chosen: Iterable[Choice] = self.choices
+        if sections:
+            picked = (getattr(self, section) for section in sections)
+            chosen = [choice for pick in picked for choice in (pick if isinstance(pick, tuple) else (pick,))]
+        return any(trait in choice.component.traits_of(choice.config, self.spec) for choice in chosen)
+
+    def words(self) -> dict[str, str]:
+        """Names for the placeholders of a rule's texts."""
+        return {
+            "gen": self.gen.name,
+            "disc": self.disc.name,
+            "loss": self.loss.name,
+            "reg": " + ".join(reg.name for reg in self.regs),
+            "trainer": self.trainer.name,
+            "data": self.data.name,
+            "spec": str(self.spec),
+        }
+
+    def broken_rules(self) -> list[str]:
+        """The sentences of all rules that this plan breaks."""
+        rules = (rule for choice in self.choices for rule in choice.component.rules)
+        return list(dict.fromkeys(rule.sentence(self) for rule in rules if rule.broken_by(self)))

@@ -1,0 +1,351 @@
+"""A run's configuration: one schema, several layers, and where each value came from. Free of torch.
+
+Every setting has a path: ``gen`` names the generator, ``gen.width`` is its option, ``gen_optim.lr`` an optimiser's,
+``run.steps`` the run's own. Layers are flat mappings from path to value; the last layer that says something wins:
+component defaults < recipes (data < generator < discriminator < trainer < loss < regularizers) < preset < file <
+command line. The value ``auto`` says nothing, so that the layer below decides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from ganzoo import options
+from ganzoo.api import Choice, Plan, Spec
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.options import NoOptions, Option, option, options_of
+from ganzoo.registry import Registry, registry
+
+SECTIONS: Final = {
+    "data": "dataset",
+    "gen": "generator",
+    "disc": "discriminator",
+    "trainer": "trainer",
+    "loss": "loss",
+    "reg": "regularizer",
+}
+"""Section of the configuration -> kind of component, in the order in which they are chosen."""
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "data": "digits",
+    "gen": "dcgan",
+    "disc": "dcgan",
+    "trainer": "alternating",
+    "loss": "ns",
+    "reg": (),
+}
+BUILTIN: Final = "default"
+COMMAND_LINE: Final = "command line"
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """One side's optimiser; the formulas are those of ``torch.optim``."""
+
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = option("adam", help="Optimiser.")
+    lr: float = option(2e-4, above=0, help="Learning rate.")
+    betas: tuple[float, float] = option((0.5, 0.999), min=0, max=1, help="Adam's decay rates of the two moments.")
+    eps: float = option(1e-8, above=0, help="Adam's and RMSProp's term that keeps the denominator from zero.")
+    alpha: float = option(0.99, min=0, max=1, help="RMSProp's decay rate of the squared gradient.")
+    momentum: float = option(0.0, min=0, max=1, help="SGD's momentum.")
+    weight_decay: float = option(0.0, min=0, help="L2 penalty (decoupled for adamw).")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What belongs to the run and to no component."""
+
+    steps: int = option(20_000, min=0, live=True, help="Generator steps to train for.")
+    batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
+    seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
+    device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Arithmetic of the networks; penalties stay fp32.")
+    deterministic: bool = option(False, live=True, help="Bit-equal results on CUDA too, at some cost of speed.")
+    ema_half_life: int = option(10_000, min=0, help="Half-life, in images, of the generator's moving average; 0: none.")
+    ema_ramp: float = option(0.05, min=0, help="The half-life is at most this share of the images seen; 0: no ramp.")
+    samples: int = option(64, min=1, max=4096, help="Fixed latents that are drawn again and again.")
+    name: str | None = option(None, live=True, help="Name of the run; made from its parts when not given.")
+    out: Path = option(Path("runs"), live=True, help="Folder that holds the runs.")
+    log_every: int = option(50, min=1, live=True, help="Steps between two lines of metrics.jsonl.")
+    sample_every: int = option(500, min=0, live=True, help="Steps between two grids of samples; 0: only at the end.")
+    checkpoint_every: int = option(1000, min=0, live=True, help="Steps between two checkpoints; 0: only at the end.")
+    keep_last: int = option(2, min=1, live=True, help="How many checkpoints to keep.")
+
+
+STATIC: Final[Mapping[str, type[Any]]] = {"gen_optim": OptimConfig, "disc_optim": OptimConfig, "run": RunSettings}
+FAN_OUT: Final = {"optim": ("gen_optim", "disc_optim")}
+"""Sections that stand for several others: ``optim.lr`` sets both sides'."""
+SHORTHAND: Final = {"data_root": "data.root"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one source says.
+
+    Attributes:
+        origin: the source in words, shown by ``--dry-run``.
+        values: path -> value.
+        textual: whether values are text that stands for numbers (a command line).
+        optional: whether paths that do not exist are passed over (recipes) or are errors.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+    textual: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A complete, checked configuration."""
+
+    data: Choice
+    gen: Choice
+    disc: Choice
+    trainer: Choice
+    loss: Choice
+    regs: tuple[Choice, ...]
+    gen_optim: OptimConfig
+    disc_optim: OptimConfig
+    run: RunSettings
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def sections(self) -> Iterator[tuple[str, Choice | None, Any]]:
+        """``(section, component or None, configuration)`` of everything that has options."""
+        for name in ("data", "gen", "disc", "trainer", "loss"):
+            yield name, getattr(self, name), getattr(self, name).config
+        for reg in self.regs:
+            yield f"reg.{reg.name}", reg, reg.config
+        for name in STATIC:
+            yield name, None, getattr(self, name)
+
+    def flat(self) -> dict[str, Any]:
+        """Every path with its value."""
+        flat: dict[str, Any] = {}
+        for section, choice, config in self.sections():
+            if choice is not None and not section.startswith("reg."):
+                flat[section] = choice.id
+            for opt in options_of(type(config)):
+                flat[f"{section}.{opt.name}"] = getattr(config, opt.name)
+        flat["reg"] = tuple(reg.id for reg in self.regs)
+        return flat
+
+    def to_dict(self) -> dict[str, Any]:
+        """The nested form that ``config.json`` holds and ``--config`` reads."""
+        nested: dict[str, Any] = {"reg": {}}
+        for section, choice, config in self.sections():
+            table = {} if choice is None else {"name": choice.id}
+            table |= {opt.name: options.jsonable(getattr(config, opt.name)) for opt in options_of(type(config))}
+            if section.startswith("reg."):
+                nested["reg"][table.pop("name")] = table
+            else:
+                nested[section] = table
+        return nested
+
+    def plan(self, spec: Spec | None = None) -> Plan:
+        """The plan that rules look at; ``spec`` is the data set's own unless given."""
+        return Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
+
+    def spec(self) -> Spec:
+        """The task, as the data set tells it without importing torch."""
+        assert self.data.component.spec is not None
+        return self.data.component.spec(self.data.config)
+
+    def replace(self, **run: Any) -> RunConfig:
+        """The same configuration with other settings of the run itself."""
+        return dataclasses.replace(self, run=dataclasses.replace(self.run, **run))
+
+
+def resolve(layers: Iterable[Layer] = (), *, known: Registry | None = None) -> RunConfig:
+    """Make one configuration out of layers, the later over the earlier.
+
+    Raises:
+        UsageError: an unknown component, path or option, or a value that does not fit; the sentence names its layer.
+    """
+    return _Resolver(list(layers), known or registry()).resolve()
+
+
+class _Resolver:
+    def __init__(self, layers: list[Layer], known: Registry) -> None:
+        self.registry = known
+        self.explicit = [_expand(layer) for layer in layers]
+        self.recipes: list[Layer] = []
+
+    def resolve(self) -> RunConfig:
+        chosen = self._choose()
+        self._refuse_unknown(chosen)
+        origins: dict[str, str] = {}
+        built: dict[str, Any] = {}
+        for section, entry in chosen.items():
+            config = self._fill(section, entry.component.config if entry else STATIC[section], origins)
+            built[section] = Choice(entry.id, entry.component, config) if entry else config
+        regs = tuple(built.pop(section) for section in list(built) if section.startswith("reg."))
+        for section in SECTIONS:
+            origins[section] = self._say(section, DEFAULTS[section])[1]
+        return RunConfig(**built, regs=regs, origins=origins)
+
+    def _choose(self) -> dict[str, Any]:
+        """Which component each section uses; each brings its recipe, which later choices may follow."""
+        chosen: dict[str, Any] = {}
+        for section, kind in SECTIONS.items():
+            names, origin, textual = self._say(section, DEFAULTS[section])
+            for name in _names(names, section, textual=textual):
+                if not isinstance(name, str):
+                    raise UsageError(f"{section} ({origin}) must be a name, not {options.show(name)!r}.")
+                entry = self.registry.get(kind, name)
+                part = entry.component
+                key = f"reg.{part.name}" if section == "reg" else section
+                if key in chosen:
+                    raise UsageError(f"The regularizer {part.name!r} is asked for twice.")
+                chosen[key] = entry
+                self.recipes.append(_expand(Layer(f"recipe of {kind} {part.name}", part.recipe, optional=True)))
+        return {**chosen, **dict.fromkeys(STATIC)}
+
+    def _say(self, path: str, default: Any) -> tuple[Any, str, bool]:
+        """The value of a path, its origin, and whether it is text."""
+        for layer in reversed([*self.recipes, *self.explicit]):
+            if path in layer.values and layer.values[path] != "auto":
+                return layer.values[path], layer.origin, layer.textual
+        return default, BUILTIN, False
+
+    def _fill(self, section: str, config: type[Any], origins: dict[str, str]) -> Any:
+        values = {}
+        for opt in options_of(config):
+            path = f"{section}.{opt.name}"
+            raw, origin, textual = self._say(path, opt.default)
+            origins[path] = origin
+            values[opt.name] = raw if origin == BUILTIN else _parse(opt, raw, path, origin, textual=textual)
+        return config(**values)
+
+    def _refuse_unknown(self, chosen: Mapping[str, Any]) -> None:
+        paths = set(SECTIONS)
+        for section, entry in chosen.items():
+            config = entry.component.config if entry else STATIC[section]
+            paths |= {f"{section}.{opt.name}" for opt in options_of(config)}
+        for layer in self.explicit:
+            for path in layer.values:
+                if not layer.optional and path not in paths:
+                    raise UsageError(_unknown(path, layer.origin, paths, chosen))
+
+
+def _unknown(path: str, origin: str, paths: set[str], chosen: Mapping[str, Any]) -> str:
+    if path.startswith("reg.") and path.split(".")[1] not in {key.partition(".")[2] for key in chosen}:
+        name = path.split(".")[1]
+        return f"{path!r} ({origin}) sets an option of a regularizer that is not used; add --reg {name}."
+    section, _, name = path.rpartition(".")
+    of_section = {known for known in paths if known.rpartition(".")[0] == section} or paths
+    entry = chosen.get(section)
+    if entry is not None and not options_of(entry.component.config):
+        return f"{path!r} ({origin}) is unknown: {entry.component.kind} {entry.component.name} has no options."
+    if path.startswith("run.") or "." not in path:
+        hint = did_you_mean(path.removeprefix("run."), {p.removeprefix("run.") for p in of_section | paths})
+        return f"There is no setting {path.removeprefix('run.')!r} ({origin}).{hint}"
+    return f"There is no setting {path!r} ({origin}).{did_you_mean(path, of_section)}"
+
+
+def _parse(opt: Option, raw: Any, path: str, origin: str, *, textual: bool) -> Any:
+    try:
+        return opt.parse(raw, textual=textual)
+    except UsageError as err:
+        raise UsageError(f"{path.removeprefix('run.')} ({origin}) {err}.") from None
+
+
+def _names(value: Any, section: str, *, textual: bool) -> tuple[Any, ...]:
+    if section != "reg":
+        return (value,)
+    if isinstance(value, str):
+        value = value.split(",") if textual else (value,)
+    return tuple(value)
+
+
+def _expand(layer: Layer) -> Layer:
+    """Shorthands written out: ``steps`` is ``run.steps``, ``optim.lr`` sets both sides' (below what names a side)."""
+    run = {opt.name for opt in options_of(RunSettings)}
+    values: dict[str, Any] = {}
+    for path, value in layer.values.items():
+        section, _, name = path.partition(".")
+        for target in FAN_OUT.get(section, ()):
+            values.setdefault(f"{target}.{name}", value)
+    for path, value in layer.values.items():
+        if path.partition(".")[0] in FAN_OUT:
+            continue
+        values[f"run.{path}" if path in run else SHORTHAND.get(path, path)] = value
+    return dataclasses.replace(layer, values=values)
+
+
+def flatten(nested: Mapping[str, Any], origin: str) -> dict[str, Any]:
+    """The flat form of a TOML or JSON configuration.
+
+    Raises:
+        UsageError: a table stands where a value belongs, or the other way round.
+    """
+    flat: dict[str, Any] = {}
+    for section, table in nested.items():
+        if not isinstance(table, Mapping):
+            flat[section] = table
+        elif section == "reg":
+            flat["reg"] = tuple(table)
+            for name, settings in table.items():
+                if not isinstance(settings, Mapping):
+                    raise UsageError(f"reg.{name} ({origin}) must be a table of options.")
+                short = name.rpartition("/")[2]
+                flat |= {f"reg.{short}.{key}": value for key, value in settings.items()}
+        else:
+            flat |= {
+                section if key == "name" and section in SECTIONS else f"{section}.{key}": value
+                for key, value in table.items()
+            }
+    return flat
+
+
+def read_file(path: Path) -> Layer:
+    """A configuration file as a layer: TOML, or the ``config.json`` of a run.
+
+    Raises:
+        UsageError: it is not there, not readable, or not TOML or JSON.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        nested = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError:
+        raise UsageError(f"There is no configuration file {path}.") from None
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"The configuration file {path} cannot be read: {err}.") from None
+    except (ValueError, RecursionError) as err:
+        kind = "JSON" if path.suffix == ".json" else "TOML"
+        raise UsageError(f"{path} is not valid {kind}: {err}.") from None
+    if not isinstance(nested, dict):
+        raise UsageError(f"{path} must hold a table of settings, not a {type(nested).__name__}.")
+    if isinstance(nested.get("config"), dict) and "format" in nested:
+        nested = nested["config"]
+    return Layer(f"file {path.name}", flatten(nested, path.name))
+
+
+def changed(old: RunConfig, new: RunConfig) -> list[str]:
+    """Paths in which two configurations differ and which may not change when a run is resumed."""
+    live = {f"run.{opt.name}" for opt in options_of(RunSettings) if opt.live}
+    for section, _, config in new.sections():
+        live |= {f"{section}.{opt.name}" for opt in options_of(type(config)) if opt.live}
+    before, after = old.flat(), new.flat()
+    paths = (before.keys() | after.keys()) - live
+    return sorted(path for path in paths if before.get(path) != after.get(path))
+
+
+__all__ = [
+    "DEFAULTS",
+    "SECTIONS",
+    "Layer",
+    "NoOptions",
+    "OptimConfig",
+    "RunConfig",
+    "RunSettings",
+    "changed",
+    "flatten",
+    "read_file",
+    "resolve",
+]

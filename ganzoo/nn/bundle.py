@@ -1,0 +1,223 @@
+"""Everything a trainer needs, behind a handful of verbs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ganzoo.api import Spec
+from ganzoo.nn.contracts import Discriminator, Generator
+from ganzoo.nn.critic_pass import Critic, CriticPass
+from ganzoo.nn.objectives import Loss, Regularizer
+
+
+class Batch(NamedTuple):
+    """Samples ``x [B, *shape]`` and their labels ``y [B]`` int64, or None."""
+
+    x: Tensor
+    y: Tensor | None = None
+
+
+class Stream(Protocol):
+    """An endless, reproducible sequence of real batches on the device."""
+
+    def next(self) -> Batch:
+        """The next full batch, images in [-1, 1]."""
+
+
+class Communication(Protocol):
+    """How the processes of a run agree."""
+
+    rank: int
+    world: int
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Replace each ``.grad`` by its mean over the processes."""
+
+
+class Solo:
+    """A run of one process."""
+
+    rank = 0
+    world = 1
+
+    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Nothing to do."""
+
+
+class Noise:
+    """Random numbers as a function of (seed, step, rank): there is no generator state to save.
+
+    ``rng`` serves latents and penalties. torch's default generator is seeded along, for layers such as dropout.
+    """
+
+    def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
+        self.seed = seed
+        self.rank = rank
+        self.rng = torch.Generator(device)
+
+    def begin(self, step: int) -> None:
+        """Start the random numbers of a step."""
+        self.rng.manual_seed(derive_seed(self.seed, "noise", step, self.rank))
+        torch.manual_seed(derive_seed(self.seed, "layers", step, self.rank))
+
+
+def derive_seed(*words: object) -> int:
+    """A 63-bit seed that depends on every word."""
+    digest = hashlib.blake2b("/".join(map(str, words)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class Precision:
+    """In which arithmetic the networks run. Losses and penalties are always float32."""
+
+    def __init__(self, name: Literal["fp32", "bf16"], device: torch.device) -> None:
+        self.name = name
+        self.device = device
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which networks are called."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.name == "bf16")
+
+
+class Side(nn.Module):
+    """One player: every module that learns with it, and its optimiser.
+
+    As a module it holds them all, and its ``forward`` calls a function; so ``functional_call(side, tensors, (f,))``
+    evaluates ``f()``, whatever methods that uses, with other parameters in their place.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], make_optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+        self.trainable: list[Tensor] = [p for p in self.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer(self.trainable)
+
+    def forward(self, function: Callable[[], Any]) -> Any:
+        """Call ``function`` while these modules hold whatever tensors the caller put in place."""
+        return function()
+
+
+class Bundle:
+    """Networks, objectives, optimisers, noise, precision and communication of one run."""
+
+    def __init__(
+        self,
+        *,
+        spec: Spec,
+        gen: Generator,
+        disc: Discriminator,
+        loss: Loss,
+        regularizers: Sequence[Regularizer],
+        gen_optimizer: Callable[[list[Tensor]], Optimizer],
+        disc_optimizer: Callable[[list[Tensor]], Optimizer],
+        noise: Noise,
+        precision: Precision,
+        communication: Communication | None = None,
+    ) -> None:
+        self.spec = spec
+        self.gen, self.disc, self.loss = gen, disc, loss
+        self.regularizers = (*loss.regularizers(), *regularizers)
+        self.gen_side = Side({"gen": gen}, gen_optimizer)
+        regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
+        self.disc_side = Side({"disc": disc, "loss": loss, **regs}, disc_optimizer)
+        self.noise = noise
+        self.precision = precision
+        self.communication: Communication = communication or Solo()
+        self.step = 0
+        self.broken = torch.zeros((), device=noise.rng.device)
+        self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
+
+    def begin(self, step: int) -> None:
+        """Start step ``step`` (from 0)."""
+        self.step = step
+        self.noise.begin(step)
+
+    def critic_steps(self, asked: int) -> int:
+        """Critic steps of the present iteration: the loss may have a schedule of its own."""
+        return self.loss.critic_steps(self.step, asked)
+
+    def generate(self, n: int, y: Tensor | None) -> Batch:
+        """``n`` fakes for the labels ``y [n]`` or None; in the generator's graph unless under ``no_grad``."""
+        with self.precision.autocast():
+            x = self.gen(self.gen.latent(n, self.noise.rng), y)
+        return Batch(x.float(), y)
+
+    def critic(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Logits ``[B]`` float32 of samples, in the run's precision (float32 within a penalty)."""
+        logits: Tensor = self.disc(x, y)
+        return logits.float()
+
+    def critic_pass(self, real: Batch, fake: Batch, critic: Critic | None = None) -> CriticPass:
+        """The critic looks at both batches, one after the other: batch norm must not see them as one."""
+        look = critic or self.critic
+        real_x = real.x.detach().requires_grad_() if "real" in self._leaves else real.x
+        fake_x = fake.x.requires_grad_() if "fake" in self._leaves and fake.x.is_leaf else fake.x
+        with self.precision.autocast():
+            real_logits, fake_logits = look(real_x, real.y), look(fake_x, fake.y)
+        return CriticPass(
+            look,
+            real_x,
+            fake_x,
+            real.y,
+            fake.y,
+            real_logits.float(),
+            fake_logits.float(),
+            self.noise.rng,
+            full_precision=self.precision.name == "fp32",
+        )
+
+    def generator_pass(self, fake: Batch, real: Batch | None) -> CriticPass:
+        """The critic looks at the fakes, and at the reals if the loss uses them; reals carry no graph."""
+        with self.precision.autocast():
+            fake_logits = self.critic(fake.x, fake.y)
+            if real is None:
+                empty = fake.x.new_empty(0, *self.spec.shape)
+                return CriticPass(
+                    self.critic, empty, fake.x, None, fake.y, empty.new_empty(0), fake_logits, self.noise.rng
+                )
+            with torch.no_grad():
+                real_logits = self.critic(real.x, real.y)
+        return CriticPass(self.critic, real.x, fake.x, real.y, fake.y, real_logits, fake_logits, self.noise.rng)
+
+    def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
+        """The loss's terms and every regularizer's penalty."""
+        terms = self.loss.discriminator_terms(critic_pass)
+        for reg in self.regularizers:
+            penalty = reg.penalty(critic_pass)
+            if penalty is not None:
+                name = reg.name
+                terms[name] = terms[name] + penalty if name in terms else penalty
+        return terms
+
+    def update_discriminator(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """One step of the discriminator's optimiser on the sum of the terms, then its constraints."""
+        total = self._update(self.disc_side, terms)
+        for reg in self.regularizers:
+            reg.after_step(self.disc)
+        return total
+
+    def update_generator(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """One step of the generator's optimiser on the sum of the terms."""
+        return self._update(self.gen_side, terms)
+
+    def apply_gradients(self, side: Side, total: Tensor) -> None:
+        """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite."""
+        self.communication.average_gradients(side.trainable)
+        side.optimizer.step()
+        self.broken += ~torch.isfinite(total.detach())
+
+    def _update(self, side: Side, terms: Mapping[str, Tensor]) -> Tensor:
+        total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        side.optimizer.zero_grad(set_to_none=True)
+        # Only this side's parameters are differentiated: the other player's weight gradients are never computed.
+        total.backward(inputs=side.trainable)
+        self.apply_gradients(side, total)
+        return total.detach()

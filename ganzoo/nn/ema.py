@@ -1,0 +1,42 @@
+"""Moving average of a generator's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from ganzoo.nn.contracts import Generator
+
+
+class EMA:
+    """Exponential moving average by half-life, as StyleGAN2 states it (arXiv:1912.04958).
+
+    ``beta = 0.5 ** (batch / half_life)``, where the half-life is at most ``ramp`` times the images seen, so that the
+    average forgets the first steps soon. Parameters are averaged; buffers (batch-norm statistics) are copied.
+
+    Args:
+        gen: the generator to follow; the average starts as its copy.
+        half_life: in images.
+        ramp: share of the images seen that bounds the half-life; 0 for no bound.
+    """
+
+    def __init__(self, gen: Generator, half_life: int, ramp: float = 0.05) -> None:
+        self.half_life = half_life
+        self.ramp = ramp
+        self.module = copy.deepcopy(gen).requires_grad_(False).eval()
+
+    def beta(self, images: int, batch_size: int) -> float:
+        """How much of the old average stays, after ``images`` seen in all."""
+        half_life = min(self.half_life, self.ramp * images) if self.ramp else self.half_life
+        return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+    @torch.no_grad()
+    def update(self, gen: Generator, images: int, batch_size: int) -> None:
+        """Take the generator's present weights into the average."""
+        ours: list[Tensor] = list(self.module.parameters())
+        theirs: list[Tensor] = list(gen.parameters())
+        torch._foreach_lerp_(ours, theirs, 1 - self.beta(images, batch_size))
+        for mine, its in zip(self.module.buffers(), gen.buffers(), strict=True):
+            mine.copy_(its)

@@ -1,0 +1,31 @@
+"""Optimisers from their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from ganzoo.config import OptimConfig
+
+_FUSED_DEVICES = {"cpu", "cuda", "mps", "xpu"}
+
+
+def build_optimizer(config: OptimConfig, parameters: Iterable[Tensor]) -> Optimizer:
+    """The optimiser that ``config`` describes, fused where torch has a fused one (same numbers, fewer launches)."""
+    params = list(parameters)
+    fused = all(p.is_floating_point() and p.device.type in _FUSED_DEVICES for p in params) or None
+    if fused and any(p.dtype not in (torch.float32, torch.float64) for p in params):
+        fused = None
+    decay = config.weight_decay
+    match config.name:
+        case "adam":
+            return Adam(params, config.lr, config.betas, config.eps, decay, fused=fused)
+        case "adamw":
+            return AdamW(params, config.lr, config.betas, config.eps, decay, fused=fused)
+        case "rmsprop":
+            return RMSprop(params, config.lr, config.alpha, config.eps, decay, foreach=True)
+        case "sgd":
+            return SGD(params, config.lr, config.momentum, weight_decay=decay, fused=fused)

@@ -1,0 +1,194 @@
+"""Finding, guarding, disabling and describing plugins.
+
+Our own loop over the entry points, because pluggy's lets one broken plugin end every command and silently drops a
+second one of the same name. A plugin that fails is recorded with its reason and never stands in another's way.
+
+Environment: ``GANZOO_DISABLE_PLUGINS=name,dist,...`` (``*`` is every third party), ``GANZOO_PLUGINS=module,file.py``
+adds unpackaged ones (``-p`` on the command line), ``GANZOO_STRICT_PLUGINS=1`` raises what would only be recorded.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal
+
+from pluggy import PluginManager
+
+from ganzoo import hookspecs
+from ganzoo.api import Component, Preset
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.options import options_of
+
+GROUP: Final = "ganzoo.plugins"
+HOME: Final = "ganzoo"
+"""The distribution that brings the built-ins, and the first half of their qualified ids."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin: where it came from, whether it works, and what it brings."""
+
+    name: str
+    dist: str
+    version: str
+    status: Literal["active", "disabled", "broken"]
+    reason: str = ""
+    components: tuple[Component, ...] = ()
+    presets: tuple[Preset, ...] = ()
+
+    @property
+    def builtin(self) -> bool:
+        """Whether it ships with ganzoo."""
+        return self.dist == HOME
+
+    @property
+    def namespace(self) -> str:
+        """The first half of its components' ids: the distribution without the prefix ``ganzoo-``."""
+        return self.dist.removeprefix("ganzoo-")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    name: str
+    dist: str
+    version: str
+    value: str  # module, or path of a file, or module:attribute
+
+    def load(self) -> object:
+        if self.value.endswith(".py"):
+            return _import_file(Path(self.value))
+        module, _, attribute = self.value.partition(":")
+        loaded: object = importlib.import_module(module)
+        for part in filter(None, attribute.split(".")):
+            loaded = getattr(loaded, part)
+        return loaded
+
+
+class Plugins(Sequence[Plugin]):
+    """All plugins that were found, built-ins first, and the hooks of those that work."""
+
+    def __init__(self, candidates: Iterable[_Candidate], disabled: frozenset[str], *, strict: bool = False) -> None:
+        self._manager = PluginManager("ganzoo")
+        self._manager.add_hookspecs(hookspecs)
+        ordered = sorted(candidates, key=lambda c: (c.dist != HOME, c.dist, c.name))
+        self._plugins = tuple(self._load(candidate, disabled, strict=strict) for candidate in ordered)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._plugins[index]
+
+    def __len__(self) -> int:
+        return len(self._plugins)
+
+    @property
+    def hook(self) -> Any:
+        """pluggy's relay: calling ``hook.ganzoo_run_end(...)`` calls every implementation."""
+        return self._manager.hook
+
+    @property
+    def manager(self) -> PluginManager:
+        """pluggy's manager, for those who add observers of their own."""
+        return self._manager
+
+    def broken(self) -> Iterator[Plugin]:
+        """Those that could not be loaded."""
+        return (plugin for plugin in self if plugin.status == "broken")
+
+    def _load(self, found: _Candidate, disabled: frozenset[str], *, strict: bool) -> Plugin:
+        plugin = Plugin(found.name, found.dist, found.version, "active")
+        if {found.name, found.dist} & disabled or ("*" in disabled and found.dist != HOME):
+            return replace(plugin, status="disabled", reason="switched off by GANZOO_DISABLE_PLUGINS")
+        key = f"{found.dist}:{found.name}"
+        try:
+            self._manager.register(found.load(), name=key)
+            self._manager.check_pending()
+            return replace(
+                plugin,
+                components=self._collect(key, "ganzoo_components", Component),
+                presets=self._collect(key, "ganzoo_presets", Preset),
+            )
+        except (Exception, SystemExit) as err:
+            if strict:
+                raise
+            if self._manager.has_plugin(key):
+                self._manager.unregister(name=key)
+            return replace(plugin, status="broken", reason=_one_line(err))
+
+    def _collect(self, key: str, hook: str, record: type[Any]) -> tuple[Any, ...]:
+        """What this one plugin yields through a registration hook, each record checked."""
+        others = [plug for name, plug in self._manager.list_name_plugin() if name != key and plug is not None]
+        results = self._manager.subset_hook_caller(hook, others)()
+        records = tuple(item for result in results for item in result)
+        for item in records:
+            if not isinstance(item, record):
+                raise GanzooError(f"{hook} must yield {record.__name__} records, not {type(item).__name__}")
+            if isinstance(item, Component):
+                options_of(item.config)
+        return records
+
+
+def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
+    """Entry points of the group, then ``extra`` modules and files."""
+    for entry in entry_points(group=GROUP):
+        dist = entry.dist
+        yield _Candidate(entry.name, dist.name if dist else "unknown", dist.version if dist else "", entry.value)
+    for value in extra:
+        if value.endswith(".py"):
+            name = Path(value).stem
+            yield _Candidate(name, name, "", str(Path(value).expanduser().absolute()))
+        else:
+            yield _Candidate(value, value.partition(".")[0], "", value)
+
+
+@cache
+def loaded() -> Plugins:
+    """The plugins of this process, found and loaded once."""
+    return Plugins(
+        find(_words("GANZOO_PLUGINS")),
+        frozenset(_words("GANZOO_DISABLE_PLUGINS")),
+        strict=os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0"),
+    )
+
+
+def add_local(modules_or_files: Sequence[str]) -> None:
+    """Load these unpackaged plugins too: module names, or paths that end in ``.py``.
+
+    Raises:
+        UsageError: one of them cannot be loaded; somebody who names a plugin wants it.
+    """
+    known = [*_words("GANZOO_PLUGINS"), *modules_or_files]
+    os.environ["GANZOO_PLUGINS"] = ",".join(dict.fromkeys(known))
+    if modules_or_files and "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    loaded.cache_clear()
+    wanted = {Path(value).stem if value.endswith(".py") else value for value in modules_or_files}
+    for plugin in loaded().broken():
+        if plugin.name in wanted:
+            raise UsageError(f"The plugin {plugin.name!r} could not be loaded: {plugin.reason}.")
+
+
+def _words(variable: str) -> list[str]:
+    return [word.strip() for word in os.environ.get(variable, "").split(",") if word.strip()]
+
+
+def _import_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise GanzooError(f"there is no file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # targets such as "my_gan:Net" are imported by this name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _one_line(err: BaseException) -> str:
+    text = " ".join(str(err).split())
+    return f"{type(err).__name__}: {text}" if text else type(err).__name__

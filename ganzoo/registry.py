@@ -1,0 +1,200 @@
+"""The four verbs over everything that plugins bring: list, describe, config, create.
+
+Names: every component has a qualified id ``distribution/name`` (``ganzoo/dcgan``, ``acme/dcgan`` for the distribution
+``ganzoo-acme``). A bare name that ganzoo provides always means ganzoo's, so that installing a package never changes
+what a command does; one that two others provide is an error that names both.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any, cast
+
+from ganzoo import options
+from ganzoo.api import KINDS, Choice, Component, Kind, Preset, Spec
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.options import Option, options_of
+from ganzoo.plugins import HOME, Plugin, Plugins, loaded
+
+SHORT_KINDS = {"gen": "generator", "disc": "discriminator", "reg": "regularizer", "data": "dataset"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A component and the plugin that brings it."""
+
+    component: Component
+    plugin: Plugin
+
+    @property
+    def id(self) -> str:
+        """The qualified id."""
+        return f"{self.plugin.namespace}/{self.component.name}"
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Its options."""
+        return options_of(self.component.config)
+
+
+class Registry:
+    """The components and presets of the active plugins."""
+
+    def __init__(self, plugins: Plugins) -> None:
+        self._plugins = plugins
+        self._entries = [Entry(component, plugin) for plugin in plugins for component in plugin.components]
+        self._presets = [preset for plugin in plugins for preset in plugin.presets]
+
+    def entries(self, kind: str | None = None, glob: str = "*") -> list[Entry]:
+        """Components of a kind (or all) whose name or id matches ``glob``, sorted by kind and name."""
+        wanted = kind_named(kind) if kind else None
+        found = [
+            entry
+            for entry in self._entries
+            if wanted in (None, entry.component.kind)
+            and any(fnmatchcase(name, glob) for name in (entry.component.name, entry.id, *entry.component.aliases))
+        ]
+        return sorted(found, key=lambda e: (KINDS.index(e.component.kind), e.component.name, e.id))
+
+    def get(self, kind: str, name: str) -> Entry:
+        """The component called ``name``: an id, a name or an alias.
+
+        Raises:
+            UsageError: nothing has that name (with close matches), or several third parties have.
+        """
+        kind = kind_named(kind)
+        of_kind = [entry for entry in self._entries if entry.component.kind == kind]
+        for matches in (
+            [e for e in of_kind if e.id == name],
+            [e for e in of_kind if e.component.name == name],
+            [e for e in of_kind if name in e.component.aliases],
+        ):
+            ours = [entry for entry in matches if entry.plugin.builtin]
+            if len(matches) == 1 or ours:
+                return (ours or matches)[0]
+            if matches:
+                ids = " or ".join(f"{e.id} (of {e.plugin.dist} {e.plugin.version})" for e in matches)
+                raise UsageError(f"Several plugins bring a {kind} {name!r}: say {ids}.")
+        known = {alias for e in of_kind for alias in (e.component.name, *e.component.aliases)}
+        raise UsageError(f"There is no {kind} {name!r}.{did_you_mean(name, known)}{self._suspects()}")
+
+    def presets(self) -> list[Preset]:
+        """All presets, sorted by name."""
+        return sorted(self._presets, key=lambda preset: preset.name)
+
+    def preset(self, name: str) -> Preset:
+        """The preset called ``name``.
+
+        Raises:
+            UsageError: nothing has that name.
+        """
+        for preset in self._presets:
+            if preset.name == name:
+                return preset
+        raise UsageError(f"There is no preset {name!r}.{did_you_mean(name, [p.name for p in self._presets])}")
+
+    def choose(self, kind: str, name: str, values: dict[str, Any] | None = None) -> Choice:
+        """The component with its options filled in from ``values`` (Python or JSON values)."""
+        entry = self.get(kind, name)
+        config = options.build(entry.component.config, values or {}, where=f"{entry.component.kind} {name!r}")
+        return Choice(entry.id, entry.component, config)
+
+    def _suspects(self) -> str:
+        broken = [f"{p.dist} {p.version}".strip() for p in self._plugins.broken()]
+        return f" Plugins that failed to load may have it: {', '.join(broken)}; see 'ganzoo plugins'." if broken else ""
+
+
+@cache
+def _registry_of(plugins: Plugins) -> Registry:
+    return Registry(plugins)
+
+
+def registry() -> Registry:
+    """The registry over the plugins of this process."""
+    return _registry_of(loaded())
+
+
+def kind_named(word: str) -> Kind:
+    """The kind that ``word`` names: ``generator``, ``generators`` or ``gen``.
+
+    Raises:
+        UsageError: there is no such kind.
+    """
+    singular = "loss" if word in ("loss", "losses") else word.removesuffix("s")
+    kind = SHORT_KINDS.get(singular, singular)
+    if kind not in KINDS:
+        raise UsageError(f"There is no kind {word!r}.{did_you_mean(word, (*KINDS, *SHORT_KINDS))}")
+    return cast("Kind", kind)
+
+
+def build(choice: Choice, spec: Spec) -> Any:
+    """The component itself: imports its module and calls ``Target(config, spec)``.
+
+    Raises:
+        GanzooError: the target cannot be imported; the message names it and its id.
+    """
+    module, _, attribute = choice.component.target.partition(":")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as err:
+        raise GanzooError(
+            f"{choice.component.kind} {choice.id} cannot be built: its target {choice.component.target!r} "
+            f"does not import ({err}); this is for the plugin's author to mend."
+        ) from err
+    return target(choice.config, spec)
+
+
+def list_components(kind: str | None = None, glob: str = "*") -> list[str]:
+    """Names of the components of a kind; third parties' by their id where the bare name is not theirs alone.
+
+    >>> list_components("generator", "*gan")
+    ['cgan', 'dcgan']
+    """
+    found = registry().entries(kind, glob)
+    names = [(entry.component.kind, entry.component.name) for entry in found]
+    return [
+        entry.component.name if names.count(pair) == 1 or entry.plugin.dist == HOME else entry.id
+        for entry, pair in zip(found, names, strict=True)
+    ]
+
+
+def describe(kind: str, name: str) -> dict[str, Any]:
+    """All that is known of a component without building it, as plain JSON values."""
+    entry = registry().get(kind, name)
+    part, plugin = entry.component, entry.plugin
+    return {
+        "id": entry.id,
+        "kind": part.kind,
+        "name": part.name,
+        "aliases": list(part.aliases),
+        "summary": part.summary,
+        "paper": part.paper,
+        "target": part.target,
+        "plugin": {"name": plugin.name, "distribution": plugin.dist, "version": plugin.version},
+        "recipe": {path: options.jsonable(value) for path, value in part.recipe.items()},
+        "rules": [{"what": rule.what, "why": rule.why, "instead": rule.instead} for rule in part.rules],
+        "options": [
+            {"name": opt.name, "type": opt.type_name, "default": options.jsonable(opt.default), "help": opt.help}
+            for opt in entry.options
+        ],
+    }
+
+
+def config_for(kind: str, name: str, **values: Any) -> Any:
+    """The configuration object of a component, with ``values`` checked and filled in.
+
+    Raises:
+        UsageError: an unknown component or option, or a value that does not fit.
+    """
+    return registry().choose(kind, name, values).config
+
+
+def create(kind: str, name: str, spec: Spec, **values: Any) -> Any:
+    """Build one component by itself, with options as keywords.
+
+    >>> create("generator", "dcgan", Spec((3, 64, 64)), width=64)   # doctest: +SKIP
+    """
+    return build(registry().choose(kind, name, values), spec)
