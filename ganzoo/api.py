@@ -23,12 +23,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Literal, get_args
 
 from pluggy import HookimplMarker
 
-from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
+from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError, did_you_mean
 from ganzoo.options import NoOptions, option
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
     "MIXES_SAMPLES",
     "NEEDS_SAMPLE_GRADIENTS",
     "NO_DOUBLE_BACKWARD",
+    "SAMPLE_GRADIENT_RULES",
     "Choice",
     "Component",
     "DivergedError",
@@ -48,6 +48,7 @@ __all__ = [
     "Rule",
     "Spec",
     "UsageError",
+    "did_you_mean",
     "hookimpl",
     "option",
 ]
@@ -142,7 +143,6 @@ class Rule:
 
 
 Traits = tuple[str, ...] | Callable[[Any, Spec], Iterable[str]]
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class Component:
     config: type[Any] = NoOptions
     summary: str = ""
     paper: str = ""
-    recipe: Mapping[str, Any] = field(default=_NOTHING)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     traits: Traits = ()
     aliases: tuple[str, ...] = ()
@@ -227,6 +227,8 @@ class Plan:
     regs: tuple[Choice, ...]
     trainer: Choice
     data: Choice
+    observed: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Traits seen in what was built, by section; they count like declared ones."""
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -235,11 +237,14 @@ class Plan:
 
     def has(self, trait: str, *sections: Literal["gen", "disc", "loss", "regs", "trainer", "data"]) -> bool:
         """Whether a component of one of these sections (all when none is named) has the trait."""
-        chosen: Iterable[Choice] = self.choices
-        if sections:
-            picked = (getattr(self, section) for section in sections)
-            chosen = [choice for pick in picked for choice in (pick if isinstance(pick, tuple) else (pick,))]
-        return any(trait in choice.component.traits_of(choice.config, self.spec) for choice in chosen)
+        for section in sections or ("gen", "disc", "loss", "regs", "trainer", "data"):
+            picked = getattr(self, section)
+            for choice in picked if isinstance(picked, tuple) else (picked,):
+                if trait in choice.component.traits_of(choice.config, self.spec):
+                    return True
+            if trait in self.observed.get(section, ()):
+                return True
+        return False
 
     def words(self) -> dict[str, str]:
         """Names for the placeholders of a rule's texts."""
@@ -257,3 +262,23 @@ class Plan:
         """The sentences of all rules that this plan breaks."""
         rules = (rule for choice in self.choices for rule in choice.component.rules)
         return list(dict.fromkeys(rule.sentence(self) for rule in rules if rule.broken_by(self)))
+
+
+SAMPLE_GRADIENT_RULES: Final = (
+    Rule(
+        lambda plan: plan.has(MIXES_SAMPLES, "disc"),
+        what="The discriminator {disc} with batch norm cannot have a gradient penalty",
+        why=(
+            "the penalty constrains each sample's own gradient, which batch norm makes depend on the other samples "
+            "of the batch"
+        ),
+        instead="choose --disc.norm layer or --disc.norm none, or a loss and regularizers without a gradient penalty",
+    ),
+    Rule(
+        lambda plan: plan.has(NO_DOUBLE_BACKWARD, "disc"),
+        what="The discriminator {disc} cannot have a gradient penalty",
+        why="learning from one differentiates the critic twice, and {disc} can be differentiated only once",
+        instead="choose another discriminator, or a loss and regularizers without a gradient penalty",
+    ),
+)
+"""What every component with the trait :data:`NEEDS_SAMPLE_GRADIENTS` refuses; it lists them among its rules."""

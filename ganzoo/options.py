@@ -11,7 +11,7 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,11 +70,13 @@ class Option:
         """The type in words: ``int >= 1``, ``batch|layer|none``, ``float,...``."""
         words = _type_words(self.type)
         if self.above is not None:
-            words += f" > {self.above:g}"
-        if self.min is not None:
-            words += f" >= {self.min:g}"
-        if self.max is not None:
-            words += f" <= {self.max:g}"
+            words += f" > {show(self.above)}"
+        if self.min is not None and self.max is not None:
+            words += f" from {show(self.min)} to {show(self.max)}"
+        elif self.min is not None:
+            words += f" >= {show(self.min)}"
+        elif self.max is not None:
+            words += f" <= {show(self.max)}"
         return words
 
     def parse(self, raw: Any, *, textual: bool) -> Any:
@@ -104,13 +106,18 @@ class Option:
             raise UsageError(f"must be {self.type_name}, not {show(raw)}")
 
 
-@cache
 def options_of(config: type[Any]) -> tuple[Option, ...]:
     """The options of a configuration class, in the order they were written.
 
     Raises:
         GanzooError: a field has no default, or a type outside the supported ones.
     """
+    return _options_of(config)
+
+
+@cache
+def _options_of(config: Hashable) -> tuple[Option, ...]:
+    assert isinstance(config, type)
     if not dataclasses.is_dataclass(config):
         raise GanzooError(f"{config.__qualname__} must be a frozen dataclass of options.")
     hints = typing.get_type_hints(config)

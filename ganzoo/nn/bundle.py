@@ -65,7 +65,11 @@ class Noise:
     def begin(self, step: int) -> None:
         """Start the random numbers of a step."""
         self.rng.manual_seed(derive_seed(self.seed, "noise", step, self.rank))
-        torch.manual_seed(derive_seed(self.seed, "layers", step, self.rank))
+        seed = derive_seed(self.seed, "layers", step, self.rank)
+        torch.default_generator.manual_seed(seed)
+        if self.rng.device.type != "cpu":
+            # torch.manual_seed would do both, but where CUDA is absent it records a stack trace at every call.
+            torch.get_device_module(self.rng.device).manual_seed(seed)
 
 
 def derive_seed(*words: object) -> int:
@@ -218,6 +222,6 @@ class Bundle:
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         side.optimizer.zero_grad(set_to_none=True)
         # Only this side's parameters are differentiated: the other player's weight gradients are never computed.
-        total.backward(inputs=side.trainable)
+        torch.autograd.backward(total, inputs=side.trainable)
         self.apply_gradients(side, total)
         return total.detach()

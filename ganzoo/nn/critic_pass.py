@@ -44,7 +44,7 @@ class CriticPass:
         return self._gradient("fake", self.fake, self.fake_logits, self.fake_labels)
 
     def gradient_at(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """d D(x_i) / d x_i at any samples ``[B, *shape]``, float32 whatever the precision, differentiable.
+        """d D(x_i) / d x_i at any samples ``[B, *shape]``, at least float32 whatever the precision, differentiable.
 
         The gradient of the sum of the logits is each sample's own gradient as long as the critic does not mix
         samples (no batch normalisation); see the trait ``mixes-samples``.
@@ -52,7 +52,8 @@ class CriticPass:
         if not x.requires_grad:
             x = x.detach().requires_grad_()
         with torch.autocast(x.device.type, enabled=False):
-            return _input_gradient(self.critic(x.float(), y), x)
+            full = x.to(torch.promote_types(x.dtype, torch.float32))
+            return _input_gradient(self.critic(full, y), x)
 
     def _gradient(self, key: str, x: Tensor, logits: Tensor, y: Tensor | None) -> Tensor:
         if key not in self._gradients:

@@ -43,8 +43,7 @@ def initialise(module: M, init: Init, gain: float = 1.0) -> M:
 
 def _raw_weight(layer: nn.Module) -> Tensor:
     """The tensor that is learned, which a parametrisation (spectral norm) keeps elsewhere."""
-    if hasattr(layer, "parametrizations"):
-        raw: Tensor = layer.parametrizations.weight.original
-        return raw
-    weight: Tensor = layer.weight
+    parametrised = getattr(layer, "parametrizations", None)
+    weight = layer.weight if parametrised is None else parametrised.weight.original
+    assert isinstance(weight, Tensor)
     return weight

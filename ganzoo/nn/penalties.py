@@ -13,7 +13,8 @@ def sample_norms(gradient: Tensor) -> Tensor:
 
     ``vector_norm`` has the subgradient 0 at 0, where ``sqrt(sum(g**2))`` would give NaN.
     """
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norms
 
 
 def gradient_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch.nn.functional as F
@@ -92,7 +93,7 @@ def mlp(
     Norm, activation and dropout after each but the last. ``activation`` must hold no state, as it is shared.
     """
     layers: list[nn.Module] = []
-    for here, out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for here, out in pairwise(sizes[:-1]):
         layers.append(spectral(nn.Linear(here, out), norm))
         layers += _with_norm(norm, out, dims=1)
         layers.append(activation)

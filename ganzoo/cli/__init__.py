@@ -1,0 +1,113 @@
+"""The command line: ``ganzoo COMMAND``, one module a command, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+import ganzoo
+from ganzoo.errors import GanzooError, did_you_mean
+
+COMMANDS: Final = {
+    "run": ("ganzoo.cli.run", "Train a GAN."),
+    "sample": ("ganzoo.cli.sample", "Draw samples from a run or an export."),
+    "export": ("ganzoo.cli.export", "Write a folder that anyone can sample from."),
+    "list": ("ganzoo.cli.list", "List components and presets."),
+    "show": ("ganzoo.cli.show", "Show all about one component: its options, paper and recipe."),
+    "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken."),
+}
+"""Name -> (module that holds its ``command``, help in one line). The help stands here so that it costs no import."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(f"There is no command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+@click.command(cls=LazyGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(ganzoo.__version__, message="%(prog)s %(version)s")
+@click.option("--no-plugins", is_flag=True, default=False, help="Leave out all plugins that do not ship with ganzoo.")
+@click.pass_context
+def cli(ctx: click.Context, no_plugins: bool) -> None:
+    """Train, sample and compare GANs: any generator with any discriminator, loss and trainer.
+
+    Try this first: ganzoo run
+    """
+    if no_plugins:
+        os.environ["GANZOO_DISABLE_PLUGINS"] = ",".join(filter(None, (os.environ.get("GANZOO_DISABLE_PLUGINS"), "*")))
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; what goes wrong is one sentence on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has enough of it. Python flushes once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Exception, KeyboardInterrupt) as err:
+        return _report(err)
+    return code if isinstance(code, int) else 0
+
+
+def _report(err: BaseException) -> int:
+    """Say what went wrong and return the exit code that stands for it."""
+    if os.environ.get("GANZOO_DEBUG", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(err)
+    if isinstance(err, (click.Abort, KeyboardInterrupt)):
+        click.echo("Interrupted.", err=True)
+        return 130
+    if isinstance(err, click.ClickException):
+        click.echo(f"Error: {err.format_message()}", err=True)
+        if isinstance(err, click.UsageError) and err.ctx is not None:
+            click.echo(f"Try '{err.ctx.command_path} --help'.", err=True)
+        return err.exit_code
+    if isinstance(err, GanzooError):
+        click.echo(f"Error: {err}", err=True)
+        return err.exit_code
+    text = " ".join(str(err).split())
+    click.echo(
+        f"Error: this should not have happened: {type(err).__name__}{': ' if text else ''}{text} "
+        "(set GANZOO_DEBUG=1 to see where).",
+        err=True,
+    )
+    return 1

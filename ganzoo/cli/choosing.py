@@ -1,0 +1,199 @@
+"""Commands whose options depend on their options: ``--gen dcgan`` brings ``--gen.width``.
+
+The command line is read twice. The first pass knows only the options that choose components and settings files, and
+passes over the rest; what it learns decides which options the second, real pass has.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ganzoo.cli.shared import PLUGIN_HELP
+from ganzoo.cli.typed import Sectioned, component_options, typed_options
+from ganzoo.config import COMMAND_LINE, SECTIONS, Layer, RunConfig, read_file, resolve
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.options import options_of
+from ganzoo.plugins import add_local
+from ganzoo.registry import registry
+
+_ARCHIVES: Final = {".zip": "folder", ".npz": "npz"}
+
+
+@dataclass
+class Choosing:
+    """What a command line chose.
+
+    Attributes:
+        base: the saved configuration of the run that is resumed; shown, but said by nobody on this command line.
+        layers: preset and file.
+        given: path -> text, of everything that the command line sets.
+        config: what the choices resolve to, before any other setting.
+    """
+
+    base: list[Layer] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    given: dict[str, Any] = field(default_factory=dict)
+    config: RunConfig | None = None
+
+    def all_layers(self) -> list[Layer]:
+        """The preset, the file and the command line."""
+        return [*self.layers, Layer(COMMAND_LINE, self.given, textual=True)]
+
+    def resolve(self) -> RunConfig:
+        """The configuration that everything together makes."""
+        return resolve([*self.base, *self.all_layers()])
+
+
+class ChoosingCommand(click.Command):
+    """A command with typed options for the components that its command line chooses; puts a Choosing in ``ctx.obj``."""
+
+    def __init__(self, *args: Any, components: tuple[str, ...], settings: tuple[str, ...], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.components = components
+        self.settings = settings
+        self.params.append(
+            Sectioned(
+                ["-p", "--plugin", "plugin"],
+                metavar="MODULE_OR_FILE",
+                multiple=True,
+                expose_value=False,
+                help=PLUGIN_HELP,
+                section="Components",
+            )
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = Choosing()
+        try:
+            self._choose(ctx.obj, args)
+        except GanzooError:
+            if not ctx.resilient_parsing:
+                raise
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as err:
+            sentence = ctx.obj.config and _elsewhere(err.option_name, ctx.obj.config)
+            if sentence:
+                raise click.UsageError(sentence, ctx) from None
+            raise
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        choosing = ctx.obj if isinstance(ctx.obj, Choosing) else Choosing()
+        params: list[click.Parameter] = list(component_options(self.components, choosing.config))
+        if choosing.config is not None:
+            params += typed_options(choosing.config, choosing.given.__setitem__, self.settings)
+        return params + super().get_params(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+    def _choose(self, into: Choosing, args: list[str]) -> None:
+        params = [copy.copy(param) for param in (*component_options(self.components, None), *self.params)]
+        for param in params:
+            param.expose_value = True
+        passing = {"ignore_unknown_options": True, "allow_extra_args": True}
+        first = click.Command(self.name, params=params, context_settings=passing, add_help_option=False)
+        found = first.make_context(self.name, list(args), resilient_parsing=True).params
+        add_local(found.get("plugin") or ())
+        resume = found.get("resume")
+        if resume and resume != "auto":
+            into.base.append(_saved(Path(resume)))
+        if found.get("preset"):
+            preset = registry().preset(found["preset"])
+            into.layers.append(Layer(f"preset {preset.name}", preset.settings, optional=True))
+        if found.get("config"):
+            into.layers.append(read_file(Path(found["config"])))
+        for section in self.components:
+            if found.get(section):
+                into.given |= _said(section, found[section])
+        into.config = into.resolve()
+
+
+def _saved(run: Path) -> Layer:
+    file = run / "config.json"
+    if not file.is_file():
+        raise UsageError(f"There is no run in {run}: it has no config.json.")
+    return read_file(file)
+
+
+def _said(section: str, value: Any) -> dict[str, Any]:
+    """The settings that a choice of component stands for."""
+    if section == "reg":
+        return {"reg": tuple(name for text in value for name in text.split(",") if name != "none")}
+    return _data(value) if section == "data" else {section: value}
+
+
+def _data(value: str) -> dict[str, str]:
+    """``--data`` takes a component or, where nothing has that name, a folder, a .zip or an .npz file."""
+    path = Path(value).expanduser()
+    has_separator = os.sep in value or "/" in value
+    if value == "auto" or not (has_separator or path.exists()):
+        return {"data": value}
+    try:
+        registry().get("dataset", value)
+    except UsageError:
+        if not path.exists():
+            raise UsageError(f"There is no data set, folder or file {value!r}.") from None
+        name = "folder" if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
+        if name is None:
+            raise UsageError(f"--data takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
+        return {"data": name, "data.path": value}
+    return {"data": value}
+
+
+def _elsewhere(flag: str, config: RunConfig) -> str | None:
+    """A sentence about an option that exists, but for a component which was not chosen."""
+    section, _, rest = flag.lstrip("-").removeprefix("no-").partition(".")
+    name, _, option = rest.rpartition(".")
+    if section not in SECTIONS:
+        return None
+    if section == "reg":
+        if not name or name in {reg.name for reg in config.regs}:
+            return None
+        registry().get("regularizer", name)
+        return f"{flag} sets an option of the regularizer {name!r}, which is not used; add --reg {name}."
+    wanted = option.replace("-", "_")
+    owners = [e.component.name for e in registry().entries(section) if wanted in {opt.name for opt in e.options}]
+    chosen = getattr(config, section).component
+    if owners and chosen.name not in owners:
+        return f"The {chosen.kind} {chosen.name!r} has no option {flag}; {_one_of(owners)}."
+    known = [opt.name.replace("_", "-") for opt in options_of(chosen.config)]
+    if not known:
+        return f"The {chosen.kind} {chosen.name!r} has no options, so there is no {flag}."
+    close = difflib.get_close_matches(option, known)
+    flags = [f"--{section}.{name}" for name in close or known]
+    return f"No such option '{flag}'. {'Did you mean ' + ' or '.join(flags) + '?' if close else _there_is(flags)}"
+
+
+def _there_is(flags: list[str]) -> str:
+    return f"There is {', '.join(flags)}."
+
+
+def _one_of(owners: Iterable[str]) -> str:
+    names = sorted(set(owners))
+    return f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'} it"
+
+
+def choosing_of(ctx: click.Context) -> Choosing:
+    """What the command line of this context chose."""
+    assert isinstance(ctx.obj, Choosing)
+    return ctx.obj
+
+
+choosing_command: Final = partial(click.command, cls=ChoosingCommand)

@@ -1,0 +1,71 @@
+"""``ganzoo list``: what there is."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+import click
+
+from ganzoo import options
+from ganzoo.cli import terminal
+from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.registry import Entry, registry
+
+
+@click.command("list")
+@click.argument("kind", required=False)
+@click.argument("glob", default="*")
+@plugin_option
+@json_option
+def command(kind: str | None, glob: str, as_json: bool) -> None:
+    """List components and presets.
+
+    KIND is generator, discriminator, loss, regularizer, trainer, dataset, extractor or preset, or short for one: gen,
+    disc, reg, data. GLOB filters by name.
+
+    \b
+    ganzoo list
+    ganzoo list losses "wgan*"
+    """
+    if kind is not None and any(sign in kind for sign in "*?["):
+        kind, glob = None, kind
+    presets = kind in ("preset", "presets")
+    found = [] if presets else [_component(entry) for entry in registry().entries(kind, glob)]
+    if presets or kind is None:
+        found += [
+            {"kind": "preset", "name": preset.name, "summary": preset.summary, "settings": _settings(preset.settings)}
+            for preset in registry().presets()
+            if fnmatchcase(preset.name, glob)
+        ]
+    if as_json:
+        terminal.dump(found)
+    elif found:
+        rows = [(item["kind"], item["name"], item["summary"], item.get("paper", ""), _source(item)) for item in found]
+        terminal.table(("kind", "name", "summary", "paper", "plugin"), rows, wrap=("summary", "paper"))
+    else:
+        terminal.status("Nothing has such a name.")
+
+
+def _component(entry: Entry) -> dict[str, Any]:
+    part, plugin = entry.component, entry.plugin
+    return {
+        "kind": part.kind,
+        "name": part.name,
+        "id": entry.id,
+        "aliases": list(part.aliases),
+        "summary": part.summary,
+        "paper": part.paper,
+        "plugin": {"name": plugin.name, "distribution": plugin.dist, "version": plugin.version},
+    }
+
+
+def _settings(settings: Any) -> dict[str, Any]:
+    return {path: options.jsonable(value) for path, value in settings.items()}
+
+
+def _source(item: dict[str, Any]) -> str:
+    plugin = item.get("plugin")
+    if plugin is None:
+        return ""
+    return str(plugin["name"]) if plugin["distribution"] == "ganzoo" else f"{plugin['name']} ({plugin['distribution']})"

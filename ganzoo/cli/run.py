@@ -1,0 +1,133 @@
+"""``ganzoo run``: train a GAN."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ganzoo import options
+from ganzoo.cli import terminal
+from ganzoo.cli.choosing import Choosing, choosing_command, choosing_of
+from ganzoo.cli.shared import json_option
+from ganzoo.cli.typed import Sectioned
+from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
+from ganzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from ganzoo.training.run import Run
+
+
+# Read by the first pass of the command line, which puts what they name in the Choosing.
+_source: Final = partial(click.option, cls=Sectioned, section="Components", expose_value=False)
+
+
+@choosing_command("run", components=tuple(SECTIONS), settings=(*SECTIONS, *STATIC, *FAN_OUT))
+@_source("--config", metavar="FILE", help="Settings file: TOML, or a run's config.json.")
+@_source("--preset", metavar="NAME", help="Settings by name; see 'ganzoo list presets'.")
+@click.option(
+    "--resume",
+    metavar="RUN|auto",
+    help="Continue the run in this folder; auto: the newest run with these settings, or a new one.",
+)
+@click.option("--dry-run", is_flag=True, default=False, help="Show every setting and where it comes from; do nothing.")
+@click.option("--allow-incompatible", is_flag=True, default=False, help="Try a combination although a rule refuses it.")
+@click.option("--quiet", "-q", is_flag=True, default=False, help="Say nothing while training.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    resume: str | None,
+    dry_run: bool,
+    allow_incompatible: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Train a GAN.
+
+    \b
+    ganzoo run                                       handwritten digits, DCGAN, a few minutes
+    ganzoo run --data ./photos --loss wgan-gp        your own images
+    ganzoo run --gen dcgan --gen.width 32 --help     what can be set for these components
+
+    Settings come from, each over the one before: the component's defaults, the recipe of its paper, --preset, --config,
+    the command line.
+    """
+    choosing = choosing_of(ctx)
+    if dry_run:
+        _dry_run(choosing.resolve(), as_json=as_json, allow_incompatible=allow_incompatible)
+        return
+    run = _train(choosing, resume, allow_incompatible=allow_incompatible, quiet=quiet)
+    _report(run, as_json=as_json, quiet=quiet)
+
+
+def _dry_run(config: RunConfig, *, as_json: bool, allow_incompatible: bool) -> None:
+    if as_json:
+        terminal.dump({"format": "ganzoo-config/1", "config": config.to_dict(), "origins": dict(config.origins)})
+    else:
+        terminal.table(("setting", "value", "origin"), _rows(config), wrap=("value",))
+    broken = config.plan().broken_rules()
+    if broken and not allow_incompatible:
+        raise UsageError(" ".join(broken))
+    for sentence in broken:
+        terminal.status(f"Warning: {sentence}")
+
+
+def _rows(config: RunConfig) -> list[tuple[str, str, str]]:
+    values = config.flat()
+    rows = [("reg", options.show(values["reg"]) or "none", config.origins["reg"])]
+    for section, choice, settings in config.sections():
+        if choice is not None and not section.startswith("reg."):
+            rows.append((section, choice.id, config.origins[section]))
+        paths = [f"{section}.{option.name}" for option in options.options_of(type(settings))]
+        rows += [(path, options.show(values[path]), config.origins[path]) for path in paths]
+    return rows
+
+
+def _train(choosing: Choosing, resume: str | None, *, allow_incompatible: bool, quiet: bool) -> Run:
+    from ganzoo.training.display import display_for
+    from ganzoo.training.start import resume_config, start
+
+    screen = terminal.console(stderr=True)
+
+    def say(text: str) -> None:
+        screen.print(text, soft_wrap=True)
+
+    handler = terminal.LogHandler(say)
+    logging.getLogger("ganzoo").addHandler(handler)
+    config, path = choosing.resolve(), None
+    if resume is not None:
+        config, path = resume_config(resume, choosing.all_layers(), config.run.out)
+    display = display_for(screen)
+    try:
+        return start(
+            config,
+            resume=path,
+            observers=() if quiet else (display,),
+            allow_incompatible=allow_incompatible,
+            say=(lambda _: None) if quiet else say,
+        )
+    finally:
+        display.close()
+        logging.getLogger("ganzoo").removeHandler(handler)
+
+
+def _report(run: Run, *, as_json: bool, quiet: bool) -> None:
+    grid = run.last_grid()
+    if as_json:
+        metrics: dict[str, Any] = next(reversed(run.metrics()), {})
+        terminal.dump({"run": str(run.path), "grid": str(grid) if grid else None, "metrics": metrics})
+        return
+    if quiet:
+        terminal.say(str(run.path))
+        return
+    where: Path = run.path
+    terminal.say(f"Run      {where}")
+    if grid is not None:
+        terminal.say(f"Samples  {grid}")
+    terminal.say(f"Next     ganzoo sample {where}")
+    terminal.say(f"         ganzoo export {where}")

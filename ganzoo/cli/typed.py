@@ -1,0 +1,141 @@
+"""Options such as ``--gen.width`` made from the configuration classes of the chosen components."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import click
+
+from ganzoo.cli.shared import ComponentName
+from ganzoo.config import BUILTIN, DEFAULTS, FAN_OUT, SECTIONS, STATIC, RunConfig
+from ganzoo.errors import UsageError
+from ganzoo.options import Option, options_of, show
+
+Given = Callable[[str, Any], None]
+"""Called with a path and the text that the user gave for it."""
+
+_FIRST: Final = ("run", "optim", "gen_optim", "disc_optim")
+_TITLES: Final = {"run": "Run", "optim": "Optimisers", "gen_optim": "Optimisers", "disc_optim": "Optimisers"}
+_ALSO: Final = {"data.root": "--data-root"}
+
+
+class Sectioned(click.Option):
+    """An option that stands under a heading of the help page."""
+
+    def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class Value(click.ParamType):
+    """Text that an :class:`~ganzoo.options.Option` accepts. It stays text, which the configuration parses again."""
+
+    def __init__(self, option: Option) -> None:
+        self.option = option
+        self.bare = dataclasses.replace(option, min=None, max=None, above=None).type_name
+        self.bounds = option.type_name.removeprefix(self.bare).strip()
+        self.name = self.bare
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value != "auto":
+            try:
+                self.option.parse(value, textual=True)
+            except UsageError as err:
+                self.fail(f"{err}.", param, ctx)
+        return value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        words = self.bare.split("|") if "|" in self.bare else []
+        return [CompletionItem(word) for word in words if word.startswith(incomplete)]
+
+
+def flag_of(path: str) -> str:
+    """How a path is written on the command line: ``gen.latent_dim`` is ``--gen.latent-dim``."""
+    return "--" + path.removeprefix("run.").replace("_", "-")
+
+
+def component_options(sections: tuple[str, ...], config: RunConfig | None) -> Iterator[click.Option]:
+    """``--gen``, ``--disc`` and so on; with a configuration, their help tells what is chosen unless they are given."""
+    for section in sections:
+        kind = SECTIONS[section]
+        text = f"{kind.capitalize()}; see 'ganzoo list {kind}'"
+        if section == "reg":
+            text += " (may be repeated; 'none' for none at all)"
+        if section == "data":
+            text += ", or a folder, a .zip or an .npz file"
+        yield Sectioned(
+            [f"--{section}", section],
+            type=ComponentName(kind),
+            metavar="NAME",
+            multiple=section == "reg",
+            expose_value=False,
+            help=f"{text}. {_chosen(section, config)}",
+            section="Components",
+        )
+
+
+def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) -> Iterator[click.Option]:
+    """One option for each setting of what ``config`` chose; ``given`` hears of those that the user sets."""
+    settings = [
+        (section, _title(section, choice.component.name if choice else ""), type(options))
+        for section, choice, options in config.sections()
+        if section.partition(".")[0] in sections
+    ]
+    settings += [(name, _TITLES[name], STATIC[both[0]]) for name, both in FAN_OUT.items() if name in sections]
+    settings.sort(key=lambda setting: _FIRST.index(setting[0]) if setting[0] in _FIRST else len(_FIRST))
+    values = config.flat()
+    for section, title, schema in settings:
+        for option in options_of(schema):
+            path = f"{section}.{option.name}"
+            if section in FAN_OUT:
+                hint = " Sets both sides."
+            else:
+                hint = f" {_bracket(option, values[path], config.origins.get(path, BUILTIN))}"
+            yield _typed(path, option, option.help + hint, title, given)
+
+
+def _typed(path: str, option: Option, text: str, title: str, given: Given) -> click.Option:
+    def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
+        assert param.name is not None
+        if ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE:
+            given(path, show(value))
+
+    flag, name = flag_of(path), re.sub(r"\W", "_", path)
+    if option.type is bool:
+        switch = f"{flag}/--no-{flag.removeprefix('--')}"
+        return Sectioned([switch, name], default=None, expose_value=False, callback=keep, help=text, section=title)
+    value = Value(option)
+    return Sectioned(
+        [flag, *filter(None, [_ALSO.get(path)]), name],
+        type=value,
+        metavar=value.bare if "|" in value.bare else value.bare.upper(),
+        expose_value=False,
+        callback=keep,
+        help=text,
+        section=title,
+    )
+
+
+def _title(section: str, name: str) -> str:
+    if section in _TITLES:
+        return _TITLES[section]
+    return f"{SECTIONS[section.partition('.')[0]].capitalize()} {name}"
+
+
+def _bracket(option: Option, value: Any, origin: str) -> str:
+    bounds = "" if option.type is bool else Value(option).bounds
+    default = f"default: {show(value) or 'empty'}" + ("" if origin == BUILTIN else f" ({origin})")
+    return f"[{'; '.join(filter(None, (bounds, default)))}]"
+
+
+def _chosen(section: str, config: RunConfig | None) -> str:
+    if config is None:
+        return f"[default: {show(DEFAULTS[section]) or 'none'}]"
+    origin = config.origins[section]
+    names = [reg.name for reg in config.regs] if section == "reg" else [getattr(config, section).name]
+    return f"[{'default' if origin == BUILTIN else origin}: {', '.join(names) or 'none'}]"

@@ -1,0 +1,62 @@
+"""Sources of real samples. Names are imported when first used: listing files and finding data sets needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.backends import torchvision as torchvision_module
+
+if TYPE_CHECKING:
+    from ganzoo.data.dataset import ArrayDataset, Dataset, GaussianMixture, SampledDataset
+    from ganzoo.data.files import ImageFiles, list_images
+    from ganzoo.data.images import choose_shape, decode_images
+    from ganzoo.data.pixels import resize, to_unit
+    from ganzoo.data.roots import download_root, search_roots
+    from ganzoo.data.stream import DataStream
+    from ganzoo.nn.bundle import Batch
+
+__all__ = [
+    "ArrayDataset",
+    "Batch",
+    "DataStream",
+    "Dataset",
+    "GaussianMixture",
+    "ImageFiles",
+    "SampledDataset",
+    "choose_shape",
+    "decode_images",
+    "download_root",
+    "list_images",
+    "resize",
+    "search_roots",
+    "to_unit",
+    "torchvision_module",
+]
+
+_HOMES = {
+    "ArrayDataset": "ganzoo.data.dataset",
+    "Batch": "ganzoo.nn.bundle",
+    "DataStream": "ganzoo.data.stream",
+    "Dataset": "ganzoo.data.dataset",
+    "GaussianMixture": "ganzoo.data.dataset",
+    "ImageFiles": "ganzoo.data.files",
+    "SampledDataset": "ganzoo.data.dataset",
+    "choose_shape": "ganzoo.data.images",
+    "decode_images": "ganzoo.data.images",
+    "download_root": "ganzoo.data.roots",
+    "list_images": "ganzoo.data.files",
+    "resize": "ganzoo.data.pixels",
+    "search_roots": "ganzoo.data.roots",
+    "to_unit": "ganzoo.data.pixels",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'ganzoo.data' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,211 @@
+"""Decoding image files to one uint8 array of one shape. Free of torch; Pillow is imported when the first is opened."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from statistics import median_low
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
+
+from ganzoo.api import Spec
+from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
+from ganzoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+_LOG = logging.getLogger("ganzoo")
+_SURVEYED: Final = 256
+_SURVEYED_FOR_COLOUR: Final = 64
+_SHARED_CAP: Final = 128
+_SERVABLE: Final = [side for side in range(8, 65) if Spec((1, side, side)).pyramid]
+_DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def choose_shape(
+    files: ImageFiles, *, size: int | None = None, channels: Channels = "auto", on_bad_image: OnBadImage = "refuse"
+) -> tuple[int, int, int]:
+    """The shape ``(C, H, W)`` that suits the images; looks at some of them.
+
+    Without ``size``: the size that all surveyed images have, if networks can serve it and it is at most 128 a side;
+    else the largest square up to 64 that networks can serve and that the median image's smaller side has.
+    ``channels="auto"`` is one channel if all surveyed images are grey, by their pixels, else three.
+
+    Raises:
+        UsageError: an image cannot be read, and ``on_bad_image`` does not say to skip it.
+    """
+    with files.open() as read, _strict_pillow():
+        if size is None:
+            sizes = []
+            for name in _spread(files.names, _SURVEYED):
+                with _reading(files, name, on_bad_image):
+                    sizes.append(_size_of(read(name)))
+            if not sizes:
+                raise UsageError(f"None of the images looked at in {files.path} can be read.")
+            height, width = _servable(sizes)
+        else:
+            height = width = size
+        grey = channels == "grey"
+        if channels == "auto":
+            for name in _spread(files.names, _SURVEYED_FOR_COLOUR):
+                with _reading(files, name, on_bad_image):
+                    grey = _is_grey(read(name))
+                    if not grey:
+                        break
+    return 1 if grey else 3, height, width
+
+
+def decode_images(
+    files: ImageFiles,
+    shape: tuple[int, int, int],
+    *,
+    fit: Fit = "crop",
+    on_bad_image: OnBadImage = "refuse",
+) -> tuple[Pixels, list[int]]:
+    """All images as ``[N, C, H, W]`` uint8, and the indices of those that were kept.
+
+    The first frame counts, turned as its EXIF data say; what is transparent becomes white. ``fit`` makes other
+    proportions fit: ``crop`` cuts the middle out, ``pad`` adds black, ``stretch`` distorts. Resizing is Lanczos.
+
+    Raises:
+        UsageError: an image cannot be read (named, with the reason) and is not to be skipped; all of them cannot;
+            or the memory does not suffice.
+    """
+    try:
+        pixels: Pixels = np.empty((len(files), *shape), np.uint8)
+    except MemoryError:
+        raise UsageError(
+            f"{len(files)} images of {'x'.join(map(str, shape))} do not fit into memory; choose a smaller size."
+        ) from None
+    good = np.zeros(len(files), bool)
+    with files.open() as read, _strict_pillow():
+
+        def decode_into(i: int) -> None:
+            with _reading(files, files.names[i], on_bad_image):
+                pixels[i] = decode(read(files.names[i]), shape, fit)
+                good[i] = True
+
+        pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))  # Pillow decodes and resizes without the GIL
+        try:
+            deque(pool.map(decode_into, range(len(files))), maxlen=0)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    kept: list[int] = np.flatnonzero(good).tolist()
+    if not kept:
+        raise UsageError(f"None of the {len(files)} images in {files.path} can be read.")
+    if len(kept) < len(files):
+        _LOG.warning("%d of %d images in %s were left out: unreadable.", len(files) - len(kept), len(files), files.path)
+        pixels = pixels[kept]
+    return pixels, kept
+
+
+def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixels:
+    """One image file as ``[C, H, W]`` uint8. Whatever Pillow raises for a broken file passes through."""
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    with Image.open(BytesIO(data)) as image:
+        flat = _flatten(image, "L" if channels == 1 else "RGB")
+    if flat.size != (width, height):
+        resample = Image.Resampling.LANCZOS
+        if fit == "crop":
+            flat = ImageOps.fit(flat, (width, height), resample)
+        elif fit == "pad":
+            flat = ImageOps.pad(flat, (width, height), resample)
+        else:
+            flat = flat.resize((width, height), resample)
+    array: Pixels = np.asarray(flat)
+    return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
+    """The image upright, without transparency, with 8 bits in ``mode``."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _DEEP_MODES:
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits: integers are taken to span 16 bits, floats 0 to 1 (or 0 to 255 if any exceeds 1)."""
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("it has pixels that are not finite")
+    top = (255.0 if values.max() > 1 else 1.0) if image.mode == "F" else 65535.0
+    return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))
+
+
+def _size_of(data: bytes) -> tuple[int, int]:
+    """(height, width) as seen upright; reads only the header."""
+    from PIL import ExifTags, Image
+
+    with Image.open(BytesIO(data)) as image:
+        width, height = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def _is_grey(data: bytes) -> bool:
+    from PIL import Image
+
+    with Image.open(BytesIO(data)) as image:
+        if image.mode in ("1", "L", *_DEEP_MODES):
+            return True
+        colours = np.asarray(_flatten(image, "RGB"))
+    return bool((colours == colours[..., :1]).all())
+
+
+def _spread(names: Sequence[str], count: int) -> list[str]:
+    """At most ``count`` of the names, evenly spaced."""
+    step = max(1, len(names) // count)
+    return list(names[::step][:count])
+
+
+def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    if len(set(sizes)) == 1 and max(sizes[0]) <= _SHARED_CAP and Spec((1, *sizes[0])).pyramid:
+        return sizes[0]
+    side = median_low(min(size) for size in sizes)
+    square = max((servable for servable in _SERVABLE if servable <= side), default=_SERVABLE[0])
+    return square, square
+
+
+@contextmanager
+def _reading(files: ImageFiles, name: str, on_bad_image: OnBadImage) -> Iterator[None]:
+    """Turns whatever a broken file raises into one sentence, or into nothing if it is to be skipped."""
+    try:
+        yield
+    except Exception as err:  # Pillow raises almost anything for a broken file
+        if on_bad_image == "refuse":
+            reason = " ".join(str(err).split()) or type(err).__name__
+            raise UsageError(
+                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it, or set the option "
+                "on_bad_image to skip."
+            ) from err
+
+
+@contextmanager
+def _strict_pillow() -> Iterator[None]:
+    """Images so large that they look like an attack are errors; remarks on odd metadata are not shown."""
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield

@@ -1,0 +1,25 @@
+"""From bytes to network input, and from one size to another, in batch and on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+_CHUNK = 4096
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """Pixels uint8 (0 .. 255, any shape) as float32 in [-1, 1]; 0 is exactly -1 and 255 exactly 1."""
+    return pixels.to(torch.float32).div_(127.5).sub_(1)
+
+
+def resize(pixels: Tensor, size: int) -> Tensor:
+    """Images ``[N, C, H, W]`` uint8 as ``[N, C, size, size]`` uint8 by antialiased bicubic interpolation."""
+    if pixels.shape[-2:] == (size, size):
+        return pixels
+    resized = pixels.new_empty(*pixels.shape[:2], size, size)
+    for source, target in zip(torch.split(pixels, _CHUNK), torch.split(resized, _CHUNK), strict=True):
+        smooth = interpolate(source.float(), (size, size), mode="bicubic", antialias=True, align_corners=False)
+        target.copy_(smooth.round_().clamp_(0, 255))
+    return resized

@@ -1,0 +1,94 @@
+"""An endless, reproducible sequence of real batches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ganzoo.api import UsageError
+from ganzoo.data.dataset import Dataset
+from ganzoo.nn.bundle import Batch, derive_seed
+
+
+class DataStream:
+    """Batches of a data set as a function of (seed, position), so that there is nothing else to save.
+
+    A finite data set is an endless concatenation of permutations, that of epoch ``e`` being a function of
+    (seed, e): a batch may span epochs, may be larger than the data set, and no sample is ever left out. An endless
+    one is drawn with random numbers seeded by (seed, position, rank).
+
+    Args:
+        dataset: it is moved to ``device``.
+        batch_size: samples of one batch over all processes.
+        seed: of the run.
+        device: where batches are wanted.
+        rank, world: this process takes the ``rank``-th of ``world`` equal and contiguous parts of each batch.
+
+    Raises:
+        UsageError: the batch does not divide evenly between the processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        *,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if batch_size < 1 or batch_size % world:
+            raise UsageError(
+                f"A batch of {batch_size} does not divide evenly between {world} processes; "
+                f"choose a multiple of {world} as batch_size."
+            )
+        self.device = torch.device(device)
+        self.dataset = dataset.to(self.device)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self._share = batch_size // world
+        self._rng = torch.Generator(self.device if dataset.length is None else "cpu")
+        self._position = 0
+        self._epoch = -1
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    @property
+    def position(self) -> int:
+        """How many samples all processes together have drawn. Setting it continues from there, to the bit."""
+        return self._position
+
+    @position.setter
+    def position(self, value: int) -> None:
+        if value < 0:
+            raise UsageError(f"The position of a data stream is at least 0, not {value}.")
+        self._position = value
+
+    def next(self) -> Batch:
+        """This process's part of the next batch: ``batch_size / world`` samples."""
+        position = self._position
+        self._position += self.batch_size
+        if self.dataset.length is None:
+            self._rng.manual_seed(derive_seed(self.seed, "draw", position, self.rank))
+            return self.dataset.draw(self._share, self._rng)
+        start = position + self.rank * self._share
+        return self.dataset.fetch(self._indices(start, start + self._share, self.dataset.length))
+
+    def _indices(self, start: int, stop: int, length: int) -> Tensor:
+        parts = []
+        while start < stop:
+            epoch, offset = divmod(start, length)
+            end = min(length, offset + stop - start)
+            parts.append(self._order_of(epoch, length)[offset:end])
+            start += end - offset
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _order_of(self, epoch: int, length: int) -> Tensor:
+        if epoch != self._epoch:
+            # Drawn on the CPU, so that the order is the same on every device.
+            self._rng.manual_seed(derive_seed(self.seed, "order", epoch))
+            self._order = torch.randperm(length, generator=self._rng).to(self.device)
+            self._epoch = epoch
+        return self._order

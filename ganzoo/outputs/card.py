@@ -1,0 +1,140 @@
+"""The model card of an export: what it is, how to use it, how it was trained, and what nobody measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from ganzoo.options import show
+from ganzoo.plugins import HOME
+
+_CARD: Final = """\
+---
+library_name: ganzoo
+{pipeline}tags:
+{tags}
+---
+
+# {title}
+
+{what}
+
+![Samples](samples.png)
+
+## Use
+
+```sh
+pip install {packages}
+ganzoo sample path/to/this/folder --out samples.png
+```
+
+```python
+{python}
+```
+
+Latents have {dim} numbers from the {prior} prior; `gen.latent(n)` draws them.
+
+## Training
+
+{training}
+
+## Evaluation
+
+No score was computed for this export. The picture shows samples of consecutive latents, not chosen ones.
+
+## Licence
+
+Not stated. Whoever publishes these weights chooses a licence, minding that of the data they were trained on, and names
+it here and as `license` at the top.
+"""
+_PLAIN: Final = """\
+import ganzoo
+gen = ganzoo.load("path/to/this/folder")
+{samples} = gen(gen.latent(16))  # {result}"""
+_PER_CLASS: Final = """\
+import ganzoo, torch
+gen = ganzoo.load("path/to/this/folder", device="cpu")
+{samples} = gen(gen.latent(16), torch.arange(16) % {classes})  # {result}"""
+_SECTIONS: Final = {
+    "data": "data set",
+    "gen": "generator",
+    "disc": "discriminator",
+    "loss": "loss",
+    "reg": "regularizers",
+    "trainer": "trainer",
+}
+
+
+def card(record: Mapping[str, Any], *, conditional: bool) -> str:
+    """The card in Markdown, with the front matter that Hugging Face reads.
+
+    Args:
+        record: the ``config.json`` of the export.
+        conditional: whether the generator takes labels.
+    """
+    spec, run, plugin = record["spec"], record.get("run"), record["generator"]["plugin"]
+    name = _short(record["generator"]["id"])
+    data = _short(run["data"]["name"]) if run else None
+    image = len(spec["shape"]) == 3
+    tags = dict.fromkeys(["gan", "generative-adversarial-network", "pytorch", name, *([data] if data else [])])
+    size = ", ".join(map(str, [16, *spec["shape"]]))
+    return _CARD.format(
+        pipeline="pipeline_tag: unconditional-image-generation\n" if image and not conditional else "",
+        tags="\n".join(f"- {tag}" for tag in tags),
+        title=f"{name} trained on {data}" if data else name,
+        what=_what(record, conditional=conditional),
+        packages=" ".join(dict.fromkeys([HOME, plugin["distribution"]])),
+        python=(_PER_CLASS if conditional else _PLAIN).format(
+            samples="images" if image else "points",
+            classes=spec["num_classes"],
+            result=f"[{size}]" + (" in [-1, 1]" if image else ""),
+        ),
+        dim=record["latent"]["dim"],
+        prior=record["latent"]["prior"],
+        training="\n".join(_training(record) if run else _imported(record["imported_from"])),
+    )
+
+
+def _what(record: Mapping[str, Any], *, conditional: bool) -> str:
+    shape, classes = record["spec"]["shape"], record["spec"]["num_classes"]
+    kind = "images" if len(shape) == 3 else "points"
+    weights = "the moving average of its weights" if record["weights"] == "ema" else "its weights as last trained"
+    per_class = f", of a wanted one of {classes} classes" if conditional else ""
+    return f"The generator of a GAN that draws {'x'.join(map(str, shape))} {kind}{per_class}: {weights}."
+
+
+def _imported(origin: Mapping[str, str]) -> Iterator[str]:
+    yield f"Trained elsewhere; imported from `{origin['file']}` (SHA-256 `{origin['sha256']}`)."
+
+
+def _training(record: Mapping[str, Any]) -> Iterator[str]:
+    """Every setting in a table, and the versions."""
+    yield "| setting | value |"
+    yield "| --- | --- |"
+    yield _row("steps done", record["steps"])
+    for path, value in _settings(record["run"]):
+        yield _row(path, value)
+    yield ""
+    for words, versions in (("Trained", record.get("trained_with")), ("Exported", record["versions"])):
+        if versions:
+            yield f"{words} with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+
+
+def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    regs = config.get("reg") or {}
+    for section, words in _SECTIONS.items():
+        yield words, (", ".join(regs) or "none") if section == "reg" else config[section]["name"]
+    tables = {section: table for section, table in config.items() if section != "reg"}
+    for section, table in (tables | {f"reg.{_short(name)}": table for name, table in regs.items()}).items():
+        for key, value in table.items():
+            if key != "name" or section not in _SECTIONS:  # the component's name; an optimiser's is a setting
+                yield f"{section}.{key}", value
+
+
+def _row(name: str, value: Any) -> str:
+    text = " ".join(show(value).split()).replace("|", "\\|").replace("`", "'")
+    return f"| {name} | `{text}` |"
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]

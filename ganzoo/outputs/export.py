@@ -1,0 +1,192 @@
+"""Exports: a folder that anyone can sample from. ``config.json``, ``model.safetensors``, a model card and a picture.
+
+The layout is the one that Hugging Face's model mixin uses.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from ganzoo import __version__
+from ganzoo.api import Choice, Spec
+from ganzoo.errors import UsageError
+from ganzoo.files import atomic_dir, sha256, write_text
+from ganzoo.nn import Discriminator, Generator
+from ganzoo.nn.weights import layouts, save_tensors
+from ganzoo.options import jsonable, options_of
+from ganzoo.outputs.card import card
+from ganzoo.outputs.foreign import read_foreign
+from ganzoo.outputs.grids import save_grid
+from ganzoo.outputs.sampling import columns_for, labels_for, samples
+from ganzoo.outputs.source import CONFIG, DISCRIMINATOR, EXPORT_FORMAT, MODEL, Say, Source, open_source, outline
+from ganzoo.registry import build, registry
+
+CARD: Final = "README.md"
+PICTURE: Final = "samples.png"
+_FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE})
+_SHOWN: Final = 64
+
+
+def load(path: Path | str, device: str = "auto", *, ema: bool = True) -> Generator:
+    """The generator of a run or an export, in evaluation mode and frozen.
+
+    >>> gen = load("runs/my-run")                # doctest: +SKIP
+    >>> images = gen(gen.latent(16))             # doctest: +SKIP
+
+    Args:
+        path: folder of a run or an export.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        ema: the moving average of the weights, where there is one.
+
+    Raises:
+        MissingError: no run or export, weights, plugin or device of that name is here.
+        GanzooError: what is there does not fit or is damaged.
+    """
+    from ganzoo.training.device import resolve_device
+
+    return open_source(path).generator(ema=ema)[0].to(resolve_device(device).device)
+
+
+def load_discriminator(path: Path | str, device: str = "auto") -> Discriminator:
+    """The discriminator of a run, or of an export that holds one, in evaluation mode and frozen.
+
+    Raises:
+        MissingError: no run or export, weights, plugin or device of that name is here, or the export holds none.
+        GanzooError: what is there does not fit or is damaged.
+    """
+    from ganzoo.training.device import resolve_device
+
+    return open_source(path).discriminator()[0].to(resolve_device(device).device)
+
+
+def export_run(
+    run: Path | str, out: Path | str | None = None, *, ema: bool = True, disc: bool = False, say: Say = lambda _: None
+) -> Path:
+    """Export the newest good checkpoint of a run.
+
+    Args:
+        run: the run's folder.
+        out: the export's folder, ``export`` within the run's unless given; an export in it is replaced.
+        ema: the moving average of the weights, where there is one; else those last trained.
+        disc: whether to add the discriminator, for its features.
+        say: hears of damaged checkpoints that are passed over.
+
+    Raises:
+        UsageError: ``run`` is no run, or ``out`` holds other things than an export.
+        MissingError: there is no run or no good checkpoint.
+        GanzooError: something cannot be read or written.
+    """
+    source = open_source(run)
+    if source.kind != "run":
+        raise UsageError(f"{source.path} is an export already.")
+    out = _claimed(Path(out) if out is not None else source.path / "export")
+    gen, stored = source.generator(ema=ema, say=say)
+    config = _without_home(source.record["config"])
+    record = _record(source.gen, source.spec, gen) | {
+        "weights": "ema" if stored.averaged else "last",
+        "steps": stored.step,
+        "seed": config.get("run", {}).get("seed"),
+        "run": config,
+        "trained_with": source.record.get("versions"),
+    }
+    critic = source.discriminator(say=say)[0] if disc else None
+    if source.disc is not None and critic is not None:
+        record["discriminator"] = _part(source.disc)
+    return _write(out, dataclasses.replace(source, record=record), gen, critic)
+
+
+def export_state_dict(
+    weights: Path | str, out: Path | str, *, gen: str, options: Mapping[str, Any] | None = None, spec: Spec
+) -> Path:
+    """Export a generator that was trained elsewhere, from its plain state dict.
+
+    >>> export_state_dict("dcgan.safetensors", "out", gen="dcgan", spec=Spec((3, 64, 64)))   # doctest: +SKIP
+
+    Args:
+        weights: a ``.safetensors`` file.
+        out: the export's folder; an export in it is replaced.
+        gen: our generator that has the same layers.
+        options: its options.
+        spec: shape of its samples, and how many classes it knows.
+
+    Raises:
+        UsageError: an unknown generator or option, a pickle, or ``out`` holds other things than an export.
+        MissingError: there is no such file.
+        GanzooError: the tensors do not fit, or something cannot be read or written.
+    """
+    weights, out = Path(weights), _claimed(Path(out))
+    choice = registry().choose("generator", gen, dict(options or {}))
+    tensors = read_foreign(weights, outline(choice, spec, limit=len(layouts(weights))))
+    with torch.random.fork_rng(devices=[]):
+        network = build(choice, spec)
+    network.load_state_dict(network.state_dict() | tensors)
+    network.requires_grad_(False).eval()
+    record = _record(choice, spec, network) | {
+        "weights": "last",
+        "imported_from": {"file": weights.name, "sha256": sha256(weights)},
+    }
+    return _write(out, Source(out, "export", spec, choice, None, record), network, None)
+
+
+def _record(gen: Choice, spec: Spec, network: Generator) -> dict[str, Any]:
+    return {
+        "format": EXPORT_FORMAT,
+        "generator": _part(gen),
+        "spec": {"shape": list(spec.shape), "num_classes": spec.num_classes},
+        "latent": {"dim": network.latent_dim, "prior": network.prior},
+        "range": [-1, 1] if spec.is_image else None,
+        "versions": {"ganzoo": __version__, "torch": str(torch.__version__)},
+    }
+
+
+def _part(choice: Choice) -> dict[str, Any]:
+    plugin = registry().get(choice.component.kind, choice.id).plugin
+    options = {opt.name: jsonable(getattr(choice.config, opt.name)) for opt in options_of(type(choice.config))}
+    return {
+        "id": choice.id,
+        "plugin": {"distribution": plugin.dist, "version": plugin.version},
+        "options": _without_home(options),
+    }
+
+
+def _write(out: Path, source: Source, gen: Generator, disc: Discriminator | None) -> Path:
+    labels = labels_for(source, _SHOWN)
+    shown = samples(gen, _SHOWN, source.record.get("seed") or 0, labels)
+    text = json.dumps(source.record, indent=2, ensure_ascii=False)
+    with atomic_dir(out) as draft:
+        write_text(draft / CONFIG, text + "\n")
+        save_tensors(draft / MODEL, gen.state_dict(), {"format": "pt", "config": text})
+        if disc is not None:
+            save_tensors(draft / DISCRIMINATOR, disc.state_dict(), {"format": "pt", "config": text})
+        save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
+        write_text(draft / CARD, card(source.record, conditional=source.conditional))
+    return out
+
+
+def _claimed(out: Path) -> Path:
+    """``out``, if writing an export there loses nothing but an export."""
+    try:
+        strangers = sorted({path.name for path in out.iterdir()} - _FILES) if out.exists() else []
+    except OSError as err:
+        raise UsageError(f"The export cannot go to {out}: {err.strerror or err}; choose another folder.") from None
+    if strangers:
+        raise UsageError(f"{out} holds other things than an export ({strangers[0]}); choose a new or empty folder.")
+    return out
+
+
+def _without_home(value: Any) -> Any:
+    """JSON values with the user's home folder written as ``~``: exports are for others to read."""
+    home = str(Path.home())
+    if isinstance(value, dict):
+        return {key: _without_home(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_home(item) for item in value]
+    if isinstance(value, str) and (value == home or value.startswith((home + "/", home + "\\"))):
+        return "~" + value[len(home) :]
+    return value

@@ -1,0 +1,295 @@
+"""Folders that networks can be read from: runs and exports. A ``config.json`` may come from a stranger.
+
+It can name only components that are installed, its options are checked as a user's are, and no tensor is allocated
+before names, types and shapes in the file were compared with a network built without memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from ganzoo import __version__
+from ganzoo.api import CONDITIONAL, Choice, Kind, Spec
+from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.nn import Discriminator, Generator
+from ganzoo.nn.weights import layouts, load_tensors
+from ganzoo.plugins import HOME
+from ganzoo.registry import build, registry
+
+EXPORT_FORMAT: Final = "ganzoo-export/1"
+CONFIG: Final = "config.json"
+MODEL: Final = "model.safetensors"
+DISCRIMINATOR: Final = "discriminator.safetensors"
+_MAX_CONFIG: Final = 2**20
+_MAX_SAMPLE: Final = 2**26
+_MAX_CLASSES: Final = 2**20
+_ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
+_DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+
+Say = Callable[[str], None]
+
+
+class Stored(NamedTuple):
+    """Where the tensors of one network lie."""
+
+    file: Path
+    prefix: str = ""
+    averaged: bool = False
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run or an export, checked but not loaded.
+
+    Attributes:
+        path: the folder.
+        kind: which of the two it is.
+        spec: the task.
+        gen: its generator.
+        disc: its discriminator; None for an export without.
+        record: what its ``config.json`` says.
+    """
+
+    path: Path
+    kind: Literal["run", "export"]
+    spec: Spec
+    gen: Choice
+    disc: Choice | None
+    record: Mapping[str, Any]
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the generator uses labels."""
+        return CONDITIONAL in self.gen.component.traits_of(self.gen.config, self.spec)
+
+    def generator(self, *, ema: bool = True, say: Say = lambda _: None) -> tuple[Generator, Stored]:
+        """The generator on the CPU, frozen and in evaluation mode, and where it came from.
+
+        Args:
+            ema: the moving average of its weights, where the run kept one; else those last trained.
+            say: hears of damaged checkpoints that are passed over.
+
+        Raises:
+            MissingError: no weights are there.
+            GanzooError: the weights do not fit the configuration, or are damaged.
+        """
+        stored = self._generator_weights(ema=ema, say=say)
+        gen = restore(self.gen, self.spec, stored)
+        if not isinstance(gen, Generator):
+            raise GanzooError(f"{self.gen.id} is no Generator; this is for the plugin's author to mend.")
+        latent = self.record.get("latent")
+        if latent is not None and latent != {"dim": gen.latent_dim, "prior": gen.prior}:
+            raise GanzooError(
+                f"{self.path / CONFIG} describes latents ({latent!r:.80}) that its generator {self.gen.id} does not "
+                f"take ({gen.latent_dim} numbers, {gen.prior}); the file was altered, or the plugin has changed."
+            )
+        return gen, stored
+
+    def discriminator(self, *, say: Say = lambda _: None) -> tuple[Discriminator, Stored]:
+        """The discriminator on the CPU, frozen and in evaluation mode, and where it came from.
+
+        Raises:
+            MissingError: an export holds none, or no weights are there.
+            GanzooError: the weights do not fit the configuration, or are damaged.
+        """
+        if self.disc is None:
+            raise MissingError(f"The export {self.path} holds no discriminator; export its run with --with-disc.")
+        file, step = self._checkpoint(say) if self.kind == "run" else (self.path / DISCRIMINATOR, None)
+        stored = Stored(file, "disc." if self.kind == "run" else "", step=step)
+        disc = restore(self.disc, self.spec, stored)
+        if not isinstance(disc, Discriminator):
+            raise GanzooError(f"{self.disc.id} is no Discriminator; this is for the plugin's author to mend.")
+        return disc, stored
+
+    def _generator_weights(self, *, ema: bool, say: Say) -> Stored:
+        if self.kind == "run":
+            file, step = self._checkpoint(say)
+            averaged = ema and any(name.startswith("ema.") for name in layouts(file))
+            return Stored(file, "ema." if averaged else "gen.", averaged, step)
+        averaged = self.record.get("weights") == "ema"
+        if averaged and not ema:
+            raise UsageError(f"The export {self.path} holds only the averaged weights; sample the run instead.")
+        return Stored(self.path / MODEL, averaged=averaged)
+
+    def _checkpoint(self, say: Say) -> tuple[Path, int]:
+        from ganzoo.training.checkpoint import newest_good
+
+        folder = newest_good(self.path, say)
+        return folder / MODEL, int(folder.name.rpartition("-")[2])
+
+
+def open_source(path: Path | str) -> Source:
+    """The run or export in a folder.
+
+    Raises:
+        MissingError: there is none, or a plugin that it needs is not installed.
+        UsageError: its ``config.json`` is not one of ours, or asks for what cannot be.
+    """
+    from ganzoo.training.run import FORMAT as RUN_FORMAT
+
+    path = Path(path)
+    file = path / CONFIG
+    record = _read(path)
+    kind: Literal["run", "export"]
+    if record.get("format") == RUN_FORMAT:
+        kind, config = "run", _table(record, "config", file)
+        tables: dict[str, Any] = {side: config.get(side) for side in ("gen", "disc")}
+        parts = {side: _split(table) for side, table in tables.items()}
+    elif record.get("format") == EXPORT_FORMAT:
+        kind = "export"
+        parts = {"gen": record.get("generator"), "disc": record.get("discriminator")}
+    else:
+        raise UsageError(
+            f"{file} has the format {record.get('format')!r:.80}; this ganzoo reads {RUN_FORMAT!r} and "
+            f"{EXPORT_FORMAT!r}."
+        )
+    spec = _spec(_table(record, "spec", file), file)
+    disc = _choice("discriminator", parts["disc"], file) if parts["disc"] is not None else None
+    return Source(path, kind, spec, _choice("generator", parts["gen"], file), disc, record)
+
+
+def restore(choice: Choice, spec: Spec, stored: Stored) -> nn.Module:
+    """The network of a choice with the tensors stored for it, frozen, in evaluation mode, on the CPU.
+
+    Raises:
+        GanzooError: the tensors are damaged or do not fit, or the options make no network.
+    """
+    sizes = [math.prod(part.shape) for name, part in layouts(stored.file).items() if name.startswith(stored.prefix)]
+    expected = outline(choice, spec, limit=len(sizes))
+    tensors = load_tensors(stored.file, expected, prefix=stored.prefix)
+    with torch.random.fork_rng(devices=[]):  # initial weights are overwritten; nobody's random numbers move on
+        network: nn.Module = build(choice, spec)
+    network.load_state_dict(tensors)
+    return network.requires_grad_(False).eval()
+
+
+def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
+    """The state dict of a network without its memory: tensors on the ``meta`` device.
+
+    Args:
+        choice: the network.
+        spec: the task.
+        limit: how many tensors a file has for it; building stops when the network turns out to need far more.
+
+    Raises:
+        GanzooError: the options make no network, or an absurdly large one.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), _few_parameters(4 * limit + 64), torch.device("meta"):
+            network: nn.Module = build(choice, spec)
+    except GanzooError:
+        raise
+    except Exception as err:
+        reason = " ".join(str(err).split())[:200] or type(err).__name__
+        raise GanzooError(f"{choice.component.kind} {choice.id} cannot be built for {spec}: {reason}.") from err
+    return dict(network.state_dict())
+
+
+@contextmanager
+def _few_parameters(limit: int) -> Iterator[None]:
+    """Stop a network that registers more parameters than ``limit``; options alone can ask for billions of layers."""
+    count = 0
+
+    def stop(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count > limit:
+            raise GanzooError(
+                "The configuration asks for a network of far more layers than the weights have; the two do not belong "
+                "together."
+            )
+
+    handle = register_module_parameter_registration_hook(stop)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if path.is_file():
+        raise UsageError(f"{path} is a file; give the folder of a run or an export.")
+    file = path / CONFIG
+    try:
+        with file.open("rb") as opened:
+            raw = opened.read(_MAX_CONFIG + 1)
+        if len(raw) > _MAX_CONFIG:
+            raise UsageError(f"{file} is no configuration of ours: it is absurdly long.")
+        record = json.loads(raw.decode("utf-8"))
+    except FileNotFoundError:
+        raise MissingError(f"There is no run and no export in {path}: it has no {CONFIG}.") from None
+    except (OSError, ValueError, RecursionError) as err:
+        raise UsageError(f"{file} cannot be read: {err}.") from None
+    if not isinstance(record, dict):
+        raise UsageError(f"{file} must hold a JSON object, not a {type(record).__name__}.")
+    return record
+
+
+def _table(record: Mapping[str, Any], key: str, file: Path) -> dict[str, Any]:
+    table = record.get(key)
+    if not isinstance(table, dict):
+        raise UsageError(f"{file} is no configuration of ours: {key!r} must be a JSON object.")
+    return table
+
+
+def _split(table: Any) -> Any:
+    """A component as a run's configuration has it, in the form that an export has."""
+    if not isinstance(table, dict):
+        return table
+    return {"id": table.get("name"), "options": {key: value for key, value in table.items() if key != "name"}}
+
+
+def _spec(table: Mapping[str, Any], file: Path) -> Spec:
+    shape, classes = table.get("shape"), table.get("num_classes")
+    numbers = [*shape, *([] if classes is None else [classes])] if isinstance(shape, list) else [None]
+    if any(type(number) is not int for number in numbers):
+        raise UsageError(f"{file} does not say in whole numbers which shape a sample has, and how many classes.")
+    assert isinstance(shape, list)
+    spec = Spec(tuple(shape), classes)
+    if spec.numel > _MAX_SAMPLE or (classes or 0) > _MAX_CLASSES:
+        raise UsageError(f"{file} asks for absurdly large samples or many classes ({spec!s:.80}).")
+    return spec
+
+
+def _choice(kind: Kind, table: Any, file: Path) -> Choice:
+    name, values = (table.get("id"), table.get("options", {})) if isinstance(table, dict) else (None, None)
+    if not isinstance(name, str) or not _ID.fullmatch(name) or not isinstance(values, dict):
+        raise UsageError(
+            f"{file} does not say which {kind} it is for and with which options; such a file can name installed "
+            f"components only, not {name!r:.80}."
+        )
+    try:
+        registry().get(kind, name)
+    except UsageError as err:
+        raise _not_installed(kind, name, table, file, err) from None
+    try:
+        return registry().choose(kind, name, values)
+    except UsageError as err:
+        raise UsageError(f"{file} does not fit what is installed: {err}") from None
+
+
+def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, err: UsageError) -> GanzooError:
+    namespace, _, _ = name.rpartition("/")
+    if not namespace:
+        return UsageError(f"{file}: {err}")
+    if namespace == HOME:
+        return MissingError(f"{file} needs the {kind} {name!r}, which ganzoo {__version__} does not have; upgrade it.")
+    plugin = table.get("plugin")
+    named = plugin.get("distribution") if isinstance(plugin, dict) else None
+    dist = named if isinstance(named, str) and _DISTRIBUTION.fullmatch(named) else namespace
+    return MissingError(
+        f"{file} needs the {kind} {name!r} of the plugin {dist!r}, which is not installed; if you trust its author, "
+        f"install it with 'pip install {dist}'."
+    )

@@ -1,0 +1,160 @@
+"""Checkpoints: a directory per step, complete or absent, verified before it is believed. Nothing is a pickle.
+
+``checkpoints/step-00001000/`` holds ``model.safetensors`` (keys ``gen. disc. loss. reg0. ema.``),
+``optimizer.safetensors`` (keys ``gen.<parameter>.<moment>``), ``state.json`` and, written last, ``manifest.json`` with
+the size and SHA-256 of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ganzoo.errors import GanzooError, MissingError
+from ganzoo.files import atomic_dir, sha256, write_text
+from ganzoo.nn.weights import load_tensors, save_tensors
+
+FORMAT: Final = "ganzoo-checkpoint/1"
+MANIFEST: Final = "manifest.json"
+MODEL: Final = "model.safetensors"
+OPTIMIZER: Final = "optimizer.safetensors"
+STATE: Final = "state.json"
+_PREFIX = "step-"
+
+
+@dataclass
+class Snapshot:
+    """Everything a checkpoint holds.
+
+    Attributes:
+        model: tensors of all modules, by prefixed name.
+        optimizer: tensors of both optimisers and of the trainer, by prefixed name.
+        state: the rest, as JSON: step, position in the data, seconds, parameter groups.
+    """
+
+    model: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
+    """Write the checkpoint of ``step`` and, once it is complete, remove all but the newest ``keep``.
+
+    Raises:
+        GanzooError: it cannot be written (disk full, no permission); what was there before stays.
+    """
+    path = folder / f"{_PREFIX}{step:08d}"
+    with atomic_dir(path) as draft:
+        save_tensors(draft / MODEL, snapshot.model, {"format": FORMAT})
+        save_tensors(draft / OPTIMIZER, snapshot.optimizer, {"format": FORMAT})
+        write_text(draft / STATE, json.dumps({"format": FORMAT, **snapshot.state}) + "\n")
+        files = {
+            name: {"size": (draft / name).stat().st_size, "sha256": sha256(draft / name)}
+            for name in (MODEL, OPTIMIZER, STATE)
+        }
+        write_text(draft / MANIFEST, json.dumps({"format": FORMAT, "step": step, "files": files}, indent=2) + "\n")
+    for old in list_all(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def list_all(folder: Path) -> list[Path]:
+    """Checkpoint directories, newest first; whether they are good is for :func:`problem` to say."""
+    found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)), reverse=True)
+
+
+def problem(path: Path) -> str | None:
+    """What is wrong with a checkpoint, in half a sentence; None if every file is as its manifest says."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != FORMAT:
+            return f"its format is {manifest['format']!r}, not {FORMAT!r}"
+        if f"{_PREFIX}{manifest['step']:08d}" != path.name:
+            return "its manifest is of another step"
+        for name in (MODEL, OPTIMIZER, STATE):
+            entry = manifest["files"][name]
+            if (path / name).stat().st_size != entry["size"]:
+                return f"{name} has another size than its manifest says"
+            if sha256(path / name) != entry["sha256"]:
+                return f"{name} was altered: its checksum differs from the manifest's"
+    except FileNotFoundError as err:
+        return f"{Path(err.filename).name} is missing"
+    except (OSError, GanzooError) as err:
+        return f"it cannot be read ({err})"
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return f"{MANIFEST} is damaged"
+    return None
+
+
+def newest_good(run_path: Path, say: Callable[[str], None] = lambda _: None) -> Path:
+    """The newest checkpoint of a run that is whole; ``say`` hears what is wrong with each that is passed over.
+
+    Raises:
+        MissingError: the run has none.
+    """
+    every = list_all(run_path / "checkpoints")
+    for path in every:
+        wrong = problem(path)
+        if wrong is None:
+            return path
+        say(f"Checkpoint {path.name} is passed over: {wrong}.")
+    reason = "none of its checkpoints is whole" if every else "it has no checkpoint yet"
+    raise MissingError(f"The run {run_path} cannot be loaded: {reason}.")
+
+
+def load(path: Path) -> Snapshot:
+    """Read a checkpoint that :func:`newest_good` returned."""
+    state = json.loads((path / STATE).read_text(encoding="utf-8"))
+    return Snapshot(load_tensors(path / MODEL, None), load_tensors(path / OPTIMIZER, None), state)
+
+
+def flatten_optimizer(optimizer: Optimizer, prefix: str) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimiser's state as named tensors, and its parameter groups as JSON values."""
+    packed = optimizer.state_dict()
+    tensors = {
+        f"{prefix}.{index}.{key}": value
+        for index, moments in packed["state"].items()
+        for key, value in moments.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, packed["param_groups"]
+
+
+def restore_optimizer(
+    optimizer: Optimizer, prefix: str, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    """Take back what :func:`flatten_optimizer` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        head, _, rest = name.partition(".")
+        if head == prefix:
+            index, _, key = rest.partition(".")
+            state.setdefault(int(index), {})[key] = value.clone()
+    for group in groups:
+        group["betas"] = tuple(group["betas"]) if "betas" in group else None
+        if group["betas"] is None:
+            del group["betas"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+@torch.no_grad()
+def restore_module(module: torch.nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    """Copy the tensors under ``prefix.`` into a module, every one of them.
+
+    Raises:
+        GanzooError: names or shapes differ.
+    """
+    mine = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    try:
+        module.load_state_dict(mine)
+    except RuntimeError as err:
+        raise GanzooError(f"The checkpoint does not fit the {prefix} of this configuration: {err}") from None

@@ -1,0 +1,52 @@
+"""Calling the lifecycle hooks of plugins without letting one of them end a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ganzoo.plugins import loaded
+
+_log = logging.getLogger("ganzoo")
+_LIFECYCLE: Final = ("run_start", "step_end", "samples", "checkpoint_saved", "eval_end", "run_end")
+
+
+class Observers:
+    """The observers of one run: those of the active plugins, and ``extra`` objects with hook implementations.
+
+    ``observers.call("step_end", run=run, ...)`` calls each implementation of ``ganzoo_step_end`` with the arguments it
+    takes. One that raises is named once and left out from then on.
+    """
+
+    def __init__(self, extra: Sequence[object] = ()) -> None:
+        manager = loaded().manager
+        for observer in extra:
+            manager.register(observer)
+        try:
+            self._calls = {
+                event: [
+                    (impl.plugin_name, impl.function, impl.argnames)
+                    for impl in reversed(getattr(manager.hook, f"ganzoo_{event}").get_hookimpls())
+                ]
+                for event in _LIFECYCLE
+            }
+        finally:
+            for observer in extra:
+                manager.unregister(observer)
+        self._strict = os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0")
+        self._gone: set[str] = set()
+
+    def call(self, event: str, **arguments: Any) -> None:
+        """Tell every observer."""
+        for name, function, wanted in self._calls[event]:
+            if name in self._gone:
+                continue
+            try:
+                function(*(arguments[key] for key in wanted))
+            except Exception as err:
+                if self._strict:
+                    raise
+                self._gone.add(name)
+                _log.warning("Observer %s failed in %s and is left out from here on: %r", name, event, err)

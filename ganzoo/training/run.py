@@ -1,0 +1,192 @@
+"""A run's directory, which says everything about the run."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from ganzoo.api import Spec
+from ganzoo.config import Layer, RunConfig, flatten, resolve
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import write_text
+
+FORMAT: Final = "ganzoo-run/1"
+_PACKAGES = ("ganzoo", "torch", "torchvision", "safetensors", "numpy", "pillow")
+
+
+class Run:
+    """One training and its directory: ``config.json``, ``metrics.jsonl``, ``samples/``, ``checkpoints/``, ``export/``.
+
+    Attributes:
+        path: the directory.
+        config: the configuration, as resolved.
+        spec: the task.
+        first_step: the step at which this session started.
+    """
+
+    def __init__(self, path: Path, config: RunConfig, spec: Spec) -> None:
+        self.path = path
+        self.config = config
+        self.spec = spec
+        self.first_step = 0
+
+    @property
+    def name(self) -> str:
+        """Name of the directory."""
+        return self.path.name
+
+    @property
+    def samples(self) -> Path:
+        """Folder of the sample grids."""
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics_file(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @classmethod
+    def create(cls, config: RunConfig, spec: Spec, notes: dict[str, Any]) -> Run:
+        """Make the directory; ``notes`` are added to its ``config.json``.
+
+        Raises:
+            UsageError: a run of that name is there already.
+            GanzooError: the directory cannot be written.
+        """
+        out = config.run.out
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            path = _claim(out, config)
+            run = cls(path, config, spec)
+            run.samples.mkdir()
+            run.checkpoints.mkdir()
+        except OSError as err:
+            raise GanzooError(
+                f"The run cannot be made in {out}: {err.strerror or err}; choose another --out."
+            ) from None
+        run.write_config(notes)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """The run in a directory.
+
+        Raises:
+            UsageError: there is none, or its ``config.json`` does not fit.
+        """
+        path = Path(path)
+        saved = read_config(path)
+        config = resolve([Layer(f"run {path.name}", flatten(saved["config"], path.name))])
+        spec = saved["spec"]
+        return cls(path, config, Spec(tuple(spec["shape"]), spec["num_classes"]))
+
+    def write_config(self, notes: dict[str, Any]) -> None:
+        """Write ``config.json``."""
+        saved = {
+            "format": FORMAT,
+            "config": self.config.to_dict(),
+            "spec": {"shape": list(self.spec.shape), "num_classes": self.spec.num_classes},
+            "versions": versions(),
+            **notes,
+        }
+        write_text(self.path / "config.json", json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl``; a torn last line is left out."""
+        lines = []
+        if self.metrics_file.exists():
+            for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
+                try:
+                    lines.append(json.loads(text))
+                except ValueError:
+                    break
+        return lines
+
+    def rewind_metrics(self, step: int) -> None:
+        """Forget what was logged after ``step``, because the run goes on from there."""
+        kept = [line for line in self.metrics() if line["step"] <= step]
+        write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        try:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as err:
+            raise GanzooError(f"{self.metrics_file} cannot be written: {err.strerror or err}.") from None
+
+    def last_grid(self) -> Path | None:
+        """The newest grid of samples."""
+        return max(self.samples.glob("*.png"), default=None)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The ``config.json`` of a run.
+
+    Raises:
+        UsageError: it is not there, or not one of ours.
+    """
+    file = path / "config.json"
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"There is no run in {path}: it has no config.json.") from None
+    except (OSError, ValueError, RecursionError) as err:
+        raise UsageError(f"{file} cannot be read: {err}.") from None
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        raise UsageError(f"{file} is not the configuration of a run; that has the format {FORMAT!r}.")
+    try:
+        Spec(tuple(map(int, saved["spec"]["shape"])), saved["spec"]["num_classes"])
+        flatten(saved["config"], file.name)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise UsageError(f"{file} is damaged: its spec or config is not what a run writes.") from None
+    return saved
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _claim(out: Path, config: RunConfig) -> Path:
+    """A new directory: the name asked for, or the next free number after the names of the parts."""
+    if config.run.name is not None:
+        path = out / config.run.name
+        if path.parent != out or config.run.name in (".", ".."):
+            raise UsageError(f"The name of a run is one word without slashes, not {config.run.name!r}; see --out.")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            raise UsageError(
+                f"There is a run {path} already; continue it with --resume {path}, or choose another --name."
+            ) from None
+        return path
+    parts = [config.data, config.gen, config.loss, *config.regs]
+    if config.disc.name != config.gen.name:
+        parts.insert(2, config.disc)
+    if config.trainer.name != "alternating":
+        parts.append(config.trainer)
+    stem = "-".join(part.name for part in parts)
+    number = 1 + sum(1 for _ in out.glob(f"{stem}-[0-9]*"))
+    while True:
+        path = out / f"{stem}-{number:03d}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path

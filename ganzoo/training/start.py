@@ -1,0 +1,146 @@
+"""The one way into a run, for the command line and for Python."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.training.run import Run, read_config
+
+_log = logging.getLogger("ganzoo")
+
+
+def train(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    *,
+    resume: str | Path | None = None,
+    observers: Sequence[object] = (),
+    **settings: Any,
+) -> Run:
+    """Train, and return the run.
+
+    >>> ganzoo.train(gen="dcgan", loss="wgan-gp", steps=500)                    # doctest: +SKIP
+    >>> ganzoo.train({"gen": "dcgan", "gen.width": 32, "run.steps": 500})       # doctest: +SKIP
+
+    Args:
+        config: a resolved configuration, a mapping from path to value, or a TOML or JSON file.
+        resume: a run's directory to continue, or ``"auto"`` for the newest run of this configuration.
+        observers: objects with lifecycle hooks.
+        settings: more paths and values, over ``config``; those with a dot go into a mapping.
+
+    Raises:
+        GanzooError: see :mod:`ganzoo.errors` for what can go wrong, each in one sentence.
+    """
+    layers = []
+    if isinstance(config, RunConfig):
+        layers.append(Layer("config", flatten(config.to_dict(), "config")))
+    elif isinstance(config, (str, Path)):
+        layers.append(read_file(Path(config)))
+    elif config is not None:
+        layers.append(Layer("config", config))
+    layers.append(Layer("arguments", settings))
+    if resume is None:
+        return start(resolve(layers), observers=observers)
+    resolved, path = resume_config(str(resume), layers)
+    return start(resolved, resume=path, observers=observers)
+
+
+def start(
+    config: RunConfig,
+    *,
+    resume: Path | None = None,
+    observers: Sequence[object] = (),
+    allow_incompatible: bool = False,
+    say: Callable[[str], None] = _log.info,
+) -> Run:
+    """Check the rules, make or open the run, and train it to its last step.
+
+    Args:
+        config: what to run.
+        resume: the run's directory to continue from its newest good checkpoint.
+        observers: objects with lifecycle hooks.
+        allow_incompatible: whether broken rules are recorded instead of refused.
+        say: hears one sentence at a time of what the user should know.
+
+    Raises:
+        UsageError: a rule refuses the configuration.
+        MissingError: a device, a data set or a checkpoint is not there.
+        DivergedError: a loss was not finite.
+        Interrupted: a signal came; everything is saved.
+    """
+    spec = config.spec()
+    broken = config.plan(spec).broken_rules()
+    if broken and not allow_incompatible:
+        raise UsageError(" ".join(broken))
+    if config.run.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+    from ganzoo.training.device import resolve_device
+    from ganzoo.training.loop import Session
+
+    choice = resolve_device(config.run.device)
+    say(f"Device: {choice.device} ({choice.reason}).")
+    if choice.warning:
+        say(f"Warning: {choice.warning}")
+    for sentence in broken:
+        say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
+    notes = {"device": str(choice.device), "incompatible": broken}
+    run = Run(resume, config, spec) if resume else Run.create(config, spec, notes)
+    session = Session(run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible)
+    if resume:
+        session.restore()
+        run.write_config(notes)
+        say(f"Continuing {run.path} after step {session.step}.")
+    session.train()
+    return run
+
+
+def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None) -> tuple[RunConfig, Path | None]:
+    """The configuration with which to continue, and the directory of the run.
+
+    Args:
+        resume: a run's directory, or ``auto`` for the newest run of the same configuration.
+        layers: what the user asks for now.
+        out: folder in which ``auto`` looks; the configured one unless given.
+
+    Raises:
+        UsageError: there is no such run, or a setting differs that may not change; the sentence names it.
+    """
+    if resume == "auto":
+        config = resolve(layers)
+        for path in _runs_newest_first(out or config.run.out):
+            if _same(path, config):
+                return config, path
+        return config, None
+    path = Path(resume)
+    saved = Layer(f"run {path.name}", flatten(read_config(path)["config"], path.name))
+    old = resolve([saved])
+    new = resolve([saved, *layers])
+    differing = changed(old, new)
+    if differing:
+        before, after = old.flat(), new.flat()
+        from ganzoo.options import show
+
+        words = ", ".join(
+            f"{key.removeprefix('run.')} from {show(before.get(key))} to {show(after.get(key))}" for key in differing
+        )
+        raise UsageError(f"The run {path} cannot be continued with other settings ({words}); start a new run for them.")
+    return new, path
+
+
+def _runs_newest_first(out: Path) -> list[Path]:
+    configs = [path for path in out.glob("*/config.json") if path.is_file()]
+    return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+
+def _same(path: Path, config: RunConfig) -> bool:
+    try:
+        run = Run.open(path)
+    except GanzooError:
+        return False
+    return any(run.checkpoints.glob("step-*")) and not changed(run.config, config)

@@ -1,0 +1,85 @@
+#!/usr/bin/env -S python
+# /// script
+# dependencies = ["nox>=2025.5"]
+# ///
+"""Every chore of the project; ``nox`` alone runs what a change must pass."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.error_on_missing_interpreters = False
+
+ROOT = Path(__file__).parent
+CONSTRAINTS = ROOT / "constraints.txt"
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+
+def install(session: nox.Session, *packages: str) -> None:
+    """Install within the versions that are known to work together; a no-op under ``--no-venv``."""
+    if session.venv_backend != "none":
+        session.install("-c", str(CONSTRAINTS), *packages)
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, and spelling. Installs no torch."""
+    install(session, *group("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check")
+    session.run("codespell")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Mypy, strict."""
+    install(session, "-e", ".", *group("typecheck"))
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The test suite, warnings as errors; ``nox -s tests -- -k losses`` passes arguments on."""
+    install(session, "-e", ".", *group("test"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Write the pages that are generated from the registry; ``-- --check`` only compares."""
+    install(session, "-e", ".")
+    session.run("python", "docs/generate.py", *session.posargs)
+
+
+@nox.session(default=False)
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, then install the wheel into this empty environment and train from a folder outside."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    install(session, "build", "twine")
+    session.run("python", "-m", "build")
+    session.run("twine", "check", "--strict", *(str(path) for path in (ROOT / "dist").iterdir()))
+    install(session, *(str(path) for path in (ROOT / "dist").glob("*.whl")))
+    session.chdir(session.create_tmp())
+    session.run("ganzoo", "plugins", "--check")
+    session.run("ganzoo", "run", "--steps", "20", "--sample-every", "10", "--out", "runs")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure start-up and the loop's overhead, side by side, as ratios."""
+    install(session, "-e", ".")
+    session.run("python", "benchmarks/bench.py", *session.posargs, env={"GANZOO_DATA": os.environ.get("GANZOO_DATA", "")})
+
+
+if __name__ == "__main__":
+    nox.main()

@@ -1,0 +1,89 @@
+"""Networks with one-hot conditioning."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.api import Spec, UsageError
+from ganzoo.nn import Discriminator, Generator, conv_decoder, conv_encoder, initialise, mlp, one_hot
+from ganzoo_cgan import CganConfig, CganDiscriminatorConfig, CganGeneratorConfig
+
+
+class CganGenerator(Generator):
+    """``[B, latent_dim]`` and labels ``[B]`` -> ``[B, *spec.shape]``; the input of the stack is ``[z ; one-hot(y)]``.
+
+    Raises:
+        UsageError: there are no classes, or the sides of the images are not 4 to 7 times a power of two.
+    """
+
+    def __init__(self, config: CganGeneratorConfig, spec: Spec) -> None:
+        super().__init__(spec, config.latent_dim, config.prior)
+        self.num_classes = _num_classes(spec)
+        inputs, norm = config.latent_dim + self.num_classes, config.norm_for(spec)
+        if spec.is_image:
+            stack = conv_decoder(inputs, spec, width=config.width, norm=norm, upsample=config.upsample)
+        else:
+            stack = mlp(_sizes(config, inputs, spec.numel), nn.LeakyReLU(config.slope), norm=norm)
+        self.main = initialise(stack, config.init_for(spec))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Samples ``[B, *spec.shape]`` of the classes ``y [B]`` int64.
+
+        Raises:
+            UsageError: ``y`` is None.
+        """
+        joint = torch.cat([z, one_hot(y, self.num_classes, like=z)], 1)
+        samples: Tensor = self.main(joint[:, :, None, None] if self.spec.is_image else joint)
+        return samples
+
+
+class CganDiscriminator(Discriminator):
+    """``[B, *spec.shape]`` and labels ``[B]`` -> logits ``[B]``.
+
+    The one-hot label joins the sample as that many constant channels (images) or coordinates (points).
+
+    Raises:
+        UsageError: there are no classes, or the sides of the images are not 4 to 7 times a power of two.
+    """
+
+    def __init__(self, config: CganDiscriminatorConfig, spec: Spec) -> None:
+        super().__init__(spec)
+        self.num_classes = _num_classes(spec)
+        inputs, norm = spec.shape[0] + self.num_classes, config.norm_for(spec)
+        slope, dropout = config.slope, config.dropout
+        if spec.is_image:
+            stack = conv_encoder(inputs, spec, width=config.width, norm=norm, slope=slope, dropout=dropout)
+        else:
+            stack = mlp(_sizes(config, inputs, 1), nn.LeakyReLU(slope), norm=norm, dropout=dropout)
+        self.main = initialise(stack, config.init_for(spec))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Logits ``[B]`` for samples with labels ``y [B]`` int64.
+
+        Raises:
+            UsageError: ``y`` is None.
+        """
+        logits: Tensor = self.main(self._join(x, y))
+        return logits.flatten()
+
+    def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The last activations, ``[B, F]``."""
+        maps: Tensor = self.main[:-1](self._join(x, y))
+        return maps.flatten(1)
+
+    def _join(self, x: Tensor, y: Tensor | None) -> Tensor:
+        label = one_hot(y, self.num_classes, like=x)
+        if self.spec.is_image:
+            label = label[:, :, None, None].expand(-1, -1, *x.shape[2:])
+        return torch.cat([x, label], 1)
+
+
+def _num_classes(spec: Spec) -> int:
+    if spec.num_classes is None:
+        raise UsageError("A cgan network needs labelled data; its Spec must say num_classes.")
+    return spec.num_classes
+
+
+def _sizes(config: CganConfig, inputs: int, outputs: int) -> list[int]:
+    return [inputs, *[config.width] * config.depth, outputs]

@@ -1,0 +1,43 @@
+"""What a folder or zip of images holds, found out without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ganzoo.api import Spec, UsageError
+from ganzoo.data import ImageFiles, choose_shape, list_images
+from ganzoo_datasets import FolderConfig
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """The list of images, and the shape that they will be given."""
+
+    files: ImageFiles
+    shape: tuple[int, int, int]
+
+    @property
+    def spec(self) -> Spec:
+        """The task."""
+        return Spec(self.shape, len(self.files.classes) or None)
+
+
+def folder_source(config: FolderConfig) -> FolderSource:
+    """Look at the folder or zip; once in a process unless it changes.
+
+    Raises:
+        UsageError: there is none, it holds no images, or one cannot be read.
+    """
+    if config.path is None:
+        raise UsageError("The data set 'folder' needs the option path, a folder or a zip of images.")
+    path = config.path.expanduser()
+    return _look(config, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=8)
+def _look(config: FolderConfig, modified: int) -> FolderSource:
+    assert config.path is not None
+    files = list_images(config.path, labels=config.labels)
+    shape = choose_shape(files, size=config.size, channels=config.channels, on_bad_image=config.on_bad_image)
+    return FolderSource(files, shape)

@@ -1,0 +1,190 @@
+"""What an npz of arrays holds, found out from its headers, without torch and without unpickling anything.
+
+Samples are ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` with C at most 4, or points ``[N, D]`` of floats.
+Pixels are kept as uint8. Other integers must be in 0 .. 255; floats are scaled from the first of the ranges [0, 1],
+[-1, 1] and [0, 255] that holds them all.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ganzoo.api import Spec, UsageError
+from ganzoo_datasets import NpzConfig
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SAMPLES: Final = ("images", "x", "arr_0", "x_train")
+_LABELS: Final = ("labels", "y", "y_train")
+_RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+_SLACK: Final = 1e-3
+_MAX_CHANNELS: Final = 4
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True)
+class NpzSource:
+    """An npz whose headers were found good."""
+
+    path: Path
+    samples: str
+    labels: str | None
+    channels_last: bool
+    spec: Spec
+
+    def read(self) -> tuple[Array, Array | None]:
+        """Images ``[N, C, H, W]`` uint8 or points ``[N, D]`` float32, and labels ``[N]`` int64 or None.
+
+        Raises:
+            UsageError: the file is broken, or values are in none of the ranges.
+        """
+        array = _load(self.path, self.samples)
+        labels = None if self.labels is None else _load_labels(self.path, self.labels)
+        where = f"The array {self.samples!r} in {self.path}"
+        if not self.spec.is_image:
+            if not np.isfinite(array).all():
+                raise UsageError(f"{where} holds numbers that are not finite; remove those points.")
+            return array.astype(np.float32), labels
+        pixels = _pixels(array, where)
+        if self.channels_last:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(pixels.reshape(len(pixels), *self.spec.shape)), labels
+
+
+def npz_source(config: NpzConfig) -> NpzSource:
+    """Look at the file; once in a process unless it changes.
+
+    Raises:
+        UsageError: there is no such file or array, or one that is no data set.
+    """
+    if config.path is None:
+        raise UsageError("The data set 'npz' needs the option path, a .npz file.")
+    path = config.path.expanduser()
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}.")
+    return _look(config, path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _look(config: NpzConfig, path: Path, modified: int) -> NpzSource:
+    samples = _choose(path, config.images, _SAMPLES, "samples", "images")
+    assert samples is not None
+    header = _header(path, samples)
+    shape, channels_last = _sample_shape(header, f"The array {samples!r} in {path}")
+    labels = _choose(path, config.labels, _LABELS, None, "labels")
+    num_classes = None if labels is None else _count_classes(path, labels, header.shape[0])
+    return NpzSource(path, samples, labels, channels_last, Spec(shape, num_classes))
+
+
+def _choose(path: Path, asked: str | None, usual: tuple[str, ...], needed: str | None, option: str) -> str | None:
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    there = f"it has {', '.join(names) or 'no arrays'}"
+    if asked is not None:
+        if asked not in names:
+            raise UsageError(f"{path} has no array {asked!r}; {there}.")
+        return asked
+    found = next((name for name in usual if name in names), None)
+    if found is None and needed:
+        raise UsageError(f"{path} has no {needed} called {' or '.join(usual)}; {there}: set the option {option}.")
+    return found
+
+
+def _header(path: Path, name: str) -> _Header:
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as file:
+            version = npy.read_magic(file)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read(file)
+            size = file.tell() + math.prod(shape) * dtype.itemsize
+    where = f"The array {name!r} in {path}"
+    if dtype.hasobject or dtype.kind not in "buif":
+        raise UsageError(f"{where} is of {dtype}; store plain numbers.")
+    if size != info.file_size:
+        raise UsageError(f"{where} is cut off: its header promises {size} bytes and it has {info.file_size}.")
+    if not shape or shape[0] == 0:
+        raise UsageError(f"{where} is empty: it has the shape {shape}.")
+    return _Header(shape, dtype)
+
+
+def _sample_shape(header: _Header, where: str) -> tuple[tuple[int, ...], bool]:
+    """Shape of a sample as a spec has it, and whether the array's channels come last."""
+    shape = header.shape[1:]
+    if len(shape) == 1 and header.dtype.kind == "f":
+        return shape, False
+    if len(shape) == 2:
+        return (1, *shape), False
+    if len(shape) == 3:
+        first, last = (shape[i] <= _MAX_CHANNELS for i in (0, 2))
+        if first != last:
+            return ((shape[2], shape[0], shape[1]) if last else shape), last
+    raise UsageError(
+        f"{where} has the shape {header.shape} of {header.dtype}, which is no data set: images are (N, H, W), "
+        f"(N, H, W, C) or (N, C, H, W) with at most {_MAX_CHANNELS} channels, points (N, D) of floats."
+    )
+
+
+def _count_classes(path: Path, name: str, samples: int) -> int:
+    header = _header(path, name)
+    where = f"The array {name!r} in {path}"
+    if header.shape not in ((samples,), (samples, 1)) or header.dtype.kind not in "bui":
+        raise UsageError(
+            f"{where} has the shape {header.shape} of {header.dtype}; labels of {samples} samples are ({samples},) "
+            "of integers."
+        )
+    labels = _load_labels(path, name)
+    if labels.min() < 0 or labels.max() >= samples:
+        raise UsageError(f"{where} has labels from {labels.min()} to {labels.max()}; number the classes from 0.")
+    return int(labels.max()) + 1
+
+
+def _load_labels(path: Path, name: str) -> Array:
+    return _load(path, name).reshape(-1).astype(np.int64)
+
+
+def _load(path: Path, name: str) -> Array:
+    with _reading(path), np.load(path, allow_pickle=False) as arrays:
+        found: Array = arrays[name]
+    return found
+
+
+def _pixels(array: Array, where: str) -> Array:
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = float(array.min()), float(array.max())
+    ranges = _RANGES if array.dtype.kind == "f" else _RANGES[-1:]
+    for start, end in ranges:
+        slack = _SLACK * (end - start) if array.dtype.kind == "f" else 0
+        if start - slack <= low and high <= end + slack:
+            scaled = (array.astype(np.float32) - start) * (255 / (end - start))
+            return np.rint(scaled).clip(0, 255).astype(np.uint8)
+    spans = ", ".join(f"[{start:g}, {end:g}]" for start, end in ranges)
+    raise UsageError(f"{where} has pixels from {low:g} to {high:g}; bring them into one of {spans}.")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile) as err:
+        reason = " ".join(str(err).split())
+        raise UsageError(f"{path} cannot be read as an .npz ({reason}): save it anew with numpy.savez.") from err

@@ -1,0 +1,136 @@
+"""The unrolled trainer (arXiv:1611.02163, eqs. 7 to 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.optim import Optimizer
+
+from ganzoo.api import Spec, UsageError
+from ganzoo.nn import Batch, Bundle, CriticPass, Regularizer, Stream, Trainer
+from ganzoo_unrolled import UnrolledConfig
+from ganzoo_unrolled.optim import Moments, differentiable_step
+
+
+class UnrolledTrainer(Trainer):
+    """One minibatch: K differentiable critic steps, the generator's gradient through them, one ordinary critic step.
+
+    The generator's gradient has both terms of eq. 12: directly through ``G(z)``, and through every unrolled step's
+    dependence on ``G(z)``. The unrolled critic lives in other tensors (parameters, cloned buffers, moments), so that
+    the real one is untouched; it then takes its ordinary step on the same minibatch from where it was (eq. 11).
+    ``G(z)`` is computed once.
+    """
+
+    config: UnrolledConfig
+
+    def __init__(self, config: UnrolledConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+
+    def setup(self, bundle: Bundle) -> None:
+        """See :meth:`Trainer.setup`.
+
+        Raises:
+            UsageError: the critic's optimiser, or a regularizer's constraint, cannot be differentiated.
+        """
+        super().setup(bundle)
+        self._advance = differentiable_step(bundle.disc_side.optimizer)
+        for reg in bundle.regularizers:
+            kind = type(reg)
+            if kind.after_step is not Regularizer.after_step and kind.project is Regularizer.project:
+                raise UsageError(
+                    f"Regularizer {reg.name!r} cannot be unrolled: it changes the critic after each step without "
+                    "saying "
+                    "how as a function (project); use --trainer alternating."
+                )
+
+    def step(self, stream: Stream) -> dict[str, Tensor]:
+        """See :meth:`Trainer.step`."""
+        bundle = self.bundle
+        for _ in range(bundle.critic_steps(self.config.critic_steps) - 1):
+            real = stream.next()
+            with torch.no_grad():
+                fake = bundle.generate(len(real.x), real.y)
+            bundle.update_discriminator(bundle.discriminator_terms(bundle.critic_pass(real, fake)))
+        real = stream.next()
+        fake = bundle.generate(len(real.x), real.y)
+        terms = self.generator_terms(real, fake)
+        bundle.gen_side.optimizer.zero_grad(set_to_none=True)
+        total = torch.stack(list(terms.values())).sum()
+        torch.autograd.backward(total, inputs=bundle.gen_side.trainable)
+        critic_pass = bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
+        critic_terms = bundle.discriminator_terms(critic_pass)
+        loss_d = bundle.update_discriminator(critic_terms)
+        bundle.apply_gradients(bundle.gen_side, total)
+        extra = {name: value.detach() for name, value in critic_terms.items() if name != "loss"}
+        return {
+            "loss_d": loss_d,
+            "loss_g": total.detach(),
+            "d_real": critic_pass.real_logits.detach().mean(),
+            "d_fake": critic_pass.fake_logits.detach().mean(),
+            **extra,
+        }
+
+    def generator_terms(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """The generator's objective behind K unrolled critic steps, in the graph of ``fake`` and of those steps."""
+        tensors = self.unroll(real, fake)
+        result: dict[str, Tensor] = functional_call(
+            self.bundle.disc_side, tensors, (lambda: self._objective(self.bundle.critic_pass(real, fake)),)
+        )
+        return result
+
+    def unroll(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """The critic side's parameters and buffers after K steps on this minibatch, differentiable in ``fake``."""
+        side = self.bundle.disc_side
+        buffers = {name: value.clone() for name, value in side.named_buffers()}
+        live = dict(side.named_parameters())
+        params = {name: value.detach().requires_grad_(value.requires_grad) for name, value in live.items()}
+        learned = [name for name, value in live.items() if value.requires_grad]
+        (group,) = side.optimizer.param_groups
+        moments: Moments | None = None
+        for _ in range(self.config.steps):
+            total = functional_call(side, {**params, **buffers}, (lambda: self._critic_total(real, fake),))
+            found = torch.autograd.grad(total, [params[name] for name in learned], create_graph=True, allow_unused=True)
+            if moments is None:  # like torch's optimisers, pass over what the objective does not reach
+                learned = [name for name, gradient in zip(learned, found, strict=True) if gradient is not None]
+                found = tuple(gradient for gradient in found if gradient is not None)
+                moments = _flat_moments(side.optimizer, [live[name] for name in learned])
+            before = [params[name] for name in learned]
+            flat, moments = self._advance(_flat(before), _flat(found), moments, group)
+            parts = flat.split([value.numel() for value in before])
+            params |= {name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)}
+            params |= self._projected(params)
+        return {**params, **buffers}
+
+    def _critic_total(self, real: Batch, fake: Batch) -> Tensor:
+        return torch.stack(list(self.bundle.discriminator_terms(self.bundle.critic_pass(real, fake)).values())).sum()
+
+    def _projected(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
+        prefix = "disc."
+        critic = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        for reg in self.bundle.regularizers:
+            critic |= reg.project(critic) or {}
+        return {prefix + name: value for name, value in critic.items()}
+
+    def _objective(self, critic_pass: CriticPass) -> dict[str, Tensor]:
+        loss = self.bundle.loss
+        value = self.config.objective == "value" or (self.config.objective == "auto" and loss.zero_sum)
+        if value:
+            return {f"minus_{name}": -term for name, term in loss.discriminator_terms(critic_pass).items()}
+        return loss.generator_terms(critic_pass)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _flat_moments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Moments:
+    """The optimiser's live moments, each as one flat vector, and its step counter."""
+    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
+    keys = [key for key, value in states[0].items() if isinstance(value, Tensor)] if states else []
+    return {
+        key: states[0][key].detach().clone() if key == "step" else _flat([state[key].detach() for state in states])
+        for key in keys
+    }
