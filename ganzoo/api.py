@@ -104,9 +104,10 @@ class Spec:
 
     @property
     def pyramid(self) -> tuple[int, tuple[int, int]] | None:
-        """``(n, (h, w))`` such that the image is ``2**n`` times a base of 4 to 7 a side; None where there is none.
+        """``(n, (h, w))`` such that the image is ``2**n`` times a base with a shorter side of 4 to 7; None without one.
 
-        28 is 7 * 2**2 and 64 is 4 * 2**4, so a convolutional network halves them two and four times.
+        28 is 7 * 2**2 and 64 is 4 * 2**4, so a convolutional network halves them two and four times; 64x48 has the base
+        8x6.
         """
         if not self.is_image:
             return None
@@ -115,7 +116,7 @@ class Spec:
             scale = 2**n
             if height % scale == 0 and width % scale == 0:
                 base = (height // scale, width // scale)
-                if base[0] in _PYRAMID_BASE and base[1] in _PYRAMID_BASE:
+                if min(base) in _PYRAMID_BASE:
                     return n, base
         return None
 

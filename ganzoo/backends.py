@@ -72,7 +72,8 @@ def _repair() -> ModuleType:
         del sys.modules[name]
     try:
         for operator in _OPERATORS:
-            torch.library.define(f"torchvision::{operator}", _SCHEMA)
+            if not hasattr(torch.ops.torchvision, operator):
+                torch.library.define(f"torchvision::{operator}", _SCHEMA)
         with warnings.catch_warnings():
             # It warns that its image decoders did not load; Pillow decodes here.
             warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")

@@ -196,7 +196,7 @@ class _Resolver:
             names, origin, textual = self._say(section, DEFAULTS[section])
             for name in _names(names, section, textual=textual):
                 if not isinstance(name, str):
-                    raise UsageError(f"{section} ({origin}) must be a name, not {options.show(name)!r}.")
+                    raise UsageError(f"{section} ({origin}) must be a name, not {options.show(name)}.")
                 entry = self.registry.get(kind, name)
                 part = entry.component
                 key = f"reg.{part.name}" if section == "reg" else section
@@ -258,9 +258,9 @@ def _parse(opt: Option, raw: Any, path: str, origin: str, *, textual: bool) -> A
 def _names(value: Any, section: str, *, textual: bool) -> tuple[Any, ...]:
     if section != "reg":
         return (value,)
-    if isinstance(value, str):
-        value = value.split(",") if textual else (value,)
-    return tuple(value)
+    if isinstance(value, str) and textual:
+        return tuple(value.split(","))
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _expand(layer: Layer) -> Layer:

@@ -89,7 +89,11 @@ class Option:
         Raises:
             UsageError: with half a sentence ("must be ..., not ...") for the caller to put a place before.
         """
-        value = _convert(raw, self.type, textual=textual)
+        try:
+            value = _convert(raw, self.type, textual=textual)
+        except UsageError:
+            given = repr(raw) if isinstance(raw, str) else show(raw)
+            raise UsageError(f"must be {self.type_name}, not {given}") from None
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, (int, float)) and not isinstance(number, bool):
                 self._check_bounds(number, raw)
@@ -97,7 +101,7 @@ class Option:
 
     def _check_bounds(self, number: float, raw: Any) -> None:
         wrong = (
-            not math.isfinite(number)
+            (isinstance(number, float) and not math.isfinite(number))
             or (self.min is not None and number < self.min)
             or (self.max is not None and number > self.max)
             or (self.above is not None and number <= self.above)
@@ -222,7 +226,10 @@ def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
     if isinstance(raw, str) and textual and hint is not str:
         return _from_text(raw, hint, problem)
     if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
+        try:
+            return float(raw)
+        except OverflowError:
+            raise problem from None
     if hint is Path and isinstance(raw, str):
         return Path(raw)
     if isinstance(raw, hint) and (hint is bool or not isinstance(raw, bool)):

@@ -12,11 +12,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import Distribution, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal
@@ -138,14 +139,19 @@ class Plugins(Sequence[Plugin]):
 def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
     """Entry points of the group, then ``extra`` modules and files."""
     for entry in entry_points(group=GROUP):
-        dist = entry.dist
-        yield _Candidate(entry.name, dist.name if dist else "unknown", dist.version if dist else "", entry.value)
+        yield _Candidate(entry.name, *_origin(entry.dist), entry.value)
     for value in extra:
         if value.endswith(".py"):
             name = Path(value).stem
             yield _Candidate(name, name, "", str(Path(value).expanduser().absolute()))
         else:
             yield _Candidate(value, value.partition(".")[0], "", value)
+
+
+def _origin(dist: Distribution | None) -> tuple[str, str]:
+    """Name, as the package index writes it, and version; an uninstall that stopped halfway leaves neither behind."""
+    name, version = (dist.metadata.get("Name"), dist.metadata.get("Version")) if dist else (None, None)
+    return re.sub(r"[-_.]+", "-", name or "unknown").lower(), version or ""
 
 
 @cache

@@ -15,7 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.options import options_of
 
 
-class Shape(click.ParamType):
+class Shape(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """``3,64,64`` or ``3x64x64``."""
 
     name = "C,H,W"
@@ -33,6 +33,7 @@ class Shape(click.ParamType):
     "--out", type=click.Path(path_type=Path), default=None, help="New folder. [default: the folder export of the run]"
 )
 @click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
+@click.option("--with-disc", is_flag=True, default=False, help="Add the discriminator, whose features others may use.")
 @click.option("--shape", type=Shape(), default=None, help="For a weights file: the shape of one sample.")
 @click.option(
     "--classes", type=click.IntRange(min=1), default=None, help="For a weights file: how many classes it was made for."
@@ -45,6 +46,7 @@ def command(
     source: Path,
     out: Path | None,
     ema: bool,
+    with_disc: bool,
     shape: tuple[int, ...] | None,
     classes: int | None,
     as_json: bool,
@@ -62,7 +64,7 @@ def command(
             raise click.UsageError(f"A run says itself what it holds; leave out {', '.join(refused)}.", ctx)
         from ganzoo.outputs.export import export_run
 
-        folder = export_run(source, out, ema=ema)
+        folder = export_run(source, out, ema=ema, disc=with_disc, say=terminal.status)
     else:
         if out is None or shape is None or "gen" not in given:
             raise click.UsageError("A weights file does not say what it holds: add --gen, --shape and --out.", ctx)

@@ -29,7 +29,8 @@ def command(kind: str | None, glob: str, as_json: bool) -> None:
     ganzoo list losses "wgan*"
     """
     if kind is not None and any(sign in kind for sign in "*?["):
-        kind, glob = None, kind
+        glob = kind
+        kind = None
     presets = kind in ("preset", "presets")
     found = [] if presets else [_component(entry) for entry in registry().entries(kind, glob)]
     if presets or kind is None:

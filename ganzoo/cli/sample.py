@@ -17,7 +17,7 @@ from ganzoo.cli.shared import json_option, plugin_option
     "--out",
     type=click.Path(path_type=Path),
     default=Path("samples.png"),
-    help="A .png file for one grid, or a folder for one file a sample. [default: samples.png]",
+    help="A picture (.png) of all, or a folder for one file a sample. [default: samples.png]",
 )
 @click.option("--label", type=click.IntRange(min=0), default=None, help="Class to draw, for a conditional generator.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same samples. [default: 0]")
@@ -58,6 +58,7 @@ def command(
         ema=ema,
         device=device,
         columns=columns,
+        say=terminal.status,
     )
     if as_json:
         terminal.dump({"files": [str(file) for file in files]})

@@ -36,7 +36,7 @@ json_option: Final = click.option(
 )
 
 
-class ComponentName(click.ParamType):
+class ComponentName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """The name of a component; shells complete it."""
 
     name = "name"

@@ -120,7 +120,7 @@ class GaussianMixture(SampledDataset):
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         y = torch.randint(len(self.centers), (n,), generator=rng, device=self.device)
         noise = torch.randn(n, *self.spec.shape, generator=rng, device=self.device)
-        x = torch.add(self.centers[y], noise, alpha=self.std)
+        x = torch.add(self.centers.index_select(0, y), noise, alpha=self.std)
         return Batch(x, y if self.spec.num_classes else None)
 
 

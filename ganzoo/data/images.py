@@ -158,7 +158,9 @@ def _size_of(data: bytes) -> tuple[int, int]:
 
     with Image.open(BytesIO(data)) as image:
         width, height = image.size
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        # Pillow decodes a whole PNG to look for EXIF data at its end, where hardly any has them.
+        exif = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
+        turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 

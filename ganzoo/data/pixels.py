@@ -11,7 +11,7 @@ _CHUNK = 4096
 
 def to_unit(pixels: Tensor) -> Tensor:
     """Pixels uint8 (0 .. 255, any shape) as float32 in [-1, 1]; 0 is exactly -1 and 255 exactly 1."""
-    return pixels.to(torch.float32).div_(127.5).sub_(1)
+    return pixels.sub(127.5).div_(127.5)
 
 
 def resize(pixels: Tensor, size: int) -> Tensor:

@@ -97,10 +97,10 @@ def card(record: Mapping[str, Any], *, conditional: bool) -> str:
 
 def _what(record: Mapping[str, Any], *, conditional: bool) -> str:
     shape, classes = record["spec"]["shape"], record["spec"]["num_classes"]
-    kind = "images" if len(shape) == 3 else "points"
+    kind = f"{'x'.join(map(str, shape))} images" if len(shape) == 3 else f"points of {shape[0]} numbers"
     weights = "the moving average of its weights" if record["weights"] == "ema" else "its weights as last trained"
     per_class = f", of a wanted one of {classes} classes" if conditional else ""
-    return f"The generator of a GAN that draws {'x'.join(map(str, shape))} {kind}{per_class}: {weights}."
+    return f"The generator of a GAN that draws {kind}{per_class}: {weights}."
 
 
 def _imported(origin: Mapping[str, str]) -> Iterator[str]:

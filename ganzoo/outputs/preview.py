@@ -68,7 +68,7 @@ def _montage(images: Tensor, columns: int, cell: int) -> Tensor:
     # A dark column between neighbours, and a dark line where a tile's height is odd.
     sheet = torch.zeros(rows * columns, channels, tall + tall % 2, wide + 1, dtype=torch.uint8)
     sheet[:count, :, :tall, :wide] = tiles
-    return sheet.unflatten(0, (rows, columns)).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
+    return sheet.view(rows, columns, *sheet.shape[1:]).permute(0, 3, 1, 4, 2).flatten(2, 3).flatten(0, 1)
 
 
 def _hex(pixel: list[int]) -> str:

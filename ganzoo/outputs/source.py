@@ -288,7 +288,8 @@ def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, 
         return MissingError(f"{file} needs the {kind} {name!r}, which ganzoo {__version__} does not have; upgrade it.")
     plugin = table.get("plugin")
     named = plugin.get("distribution") if isinstance(plugin, dict) else None
-    dist = named if isinstance(named, str) and _DISTRIBUTION.fullmatch(named) else namespace
+    known = isinstance(named, str) and _DISTRIBUTION.fullmatch(named) and named.removeprefix("ganzoo-") == namespace
+    dist = named if known else namespace
     return MissingError(
         f"{file} needs the {kind} {name!r} of the plugin {dist!r}, which is not installed; if you trust its author, "
         f"install it with 'pip install {dist}'."

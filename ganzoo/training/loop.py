@@ -7,22 +7,19 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from ganzoo.api import Plan
-from ganzoo.config import RunConfig
 from ganzoo.data import Dataset, DataStream
-from ganzoo.errors import DivergedError, GanzooError, Interrupted, UsageError
-from ganzoo.nn import EMA, Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer, Trainer
+from ganzoo.errors import DivergedError, GanzooError, Interrupted
+from ganzoo.nn import EMA, Trainer
 from ganzoo.nn.bundle import derive_seed
-from ganzoo.nn.optim import build_optimizer
-from ganzoo.nn.traits import observed_traits
 from ganzoo.outputs.grids import save_grid
 from ganzoo.registry import build
 from ganzoo.training import checkpoint
+from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
 from ganzoo.training.observers import Observers
 from ganzoo.training.run import Run
@@ -60,9 +57,9 @@ class Session:
             torch.backends.cudnn.benchmark = False
         self.dataset: Dataset = build(config.data, spec).to(device)
         self.stream = DataStream(self.dataset, self.settings.batch_size, self.settings.seed, device)
-        self.bundle = _build_bundle(config, run, device)
+        self.bundle = build_bundle(config, spec, device)
         if check_rules:
-            _check_what_was_built(config.plan(spec), self.bundle)
+            check_what_was_built(config.plan(spec), self.bundle)
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         half_life = self.settings.ema_half_life
@@ -253,37 +250,6 @@ class Session:
                 f"A loss became NaN or infinite between steps {self._last_log[0]} and {self.step}; {kept}. "
                 "Try a smaller learning rate (--optim.lr), or another loss (--loss ns, --loss wgan-gp)."
             )
-
-
-def _build_bundle(config: RunConfig, run: Run, device: torch.device) -> Bundle:
-    """Build on the CPU from the seed, so that every device starts from the same weights, then move."""
-    spec, seed = run.spec, config.run.seed
-    torch.manual_seed(derive_seed(seed, "init"))
-    gen = cast("Generator", build(config.gen, spec)).to(device).train()
-    disc = cast("Discriminator", build(config.disc, spec)).to(device).train()
-    loss = cast("Loss", build(config.loss, spec)).to(device)
-    regularizers = [cast("Regularizer", build(reg, spec)).to(device) for reg in config.regs]
-    precision = "fp32" if config.run.precision == "auto" else config.run.precision
-    return Bundle(
-        spec=spec,
-        gen=gen,
-        disc=disc,
-        loss=loss,
-        regularizers=regularizers,
-        gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, parameters),
-        disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, parameters),
-        noise=Noise(seed, device),
-        precision=Precision(precision, device),
-    )
-
-
-def _check_what_was_built(plan: Plan, bundle: Bundle) -> None:
-    """Rules once more, on traits seen in the networks: a critic may hold a batch norm that it does not declare."""
-    observed = {"gen": observed_traits(bundle.gen), "disc": observed_traits(bundle.disc)}
-    seen = Plan(plan.spec, plan.gen, plan.disc, plan.loss, plan.regs, plan.trainer, plan.data, observed)
-    broken = seen.broken_rules()
-    if broken:
-        raise UsageError(broken[0])
 
 
 def _random_state() -> dict[str, Any]:

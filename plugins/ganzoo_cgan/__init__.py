@@ -75,7 +75,7 @@ NEEDS_LABELS = Rule(
 NEEDS_PYRAMID = Rule(
     lambda plan: plan.spec.is_image and plan.spec.pyramid is None,
     what="cgan cannot be built for images of {spec}",
-    why="its layers double and halve the sides, from a base of 4 to 7 pixels",
+    why="its layers double and halve the sides, from a base whose shorter side is 4 to 7 pixels",
     instead="make the sides 4 to 7 times a power of two, such as 28, 32, 48, 64, 80, 96 or 128",
 )
 NEEDS_CONDITIONAL_DISC = Rule(

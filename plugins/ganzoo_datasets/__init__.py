@@ -206,7 +206,7 @@ def ganzoo_components() -> Iterator[Component]:
         "swissroll",
         target="ganzoo_datasets.toys:SwissRoll",
         config=SwissRollConfig,
-        spec=lambda config: Spec((2,)),
+        spec=lambda _config: Spec((2,)),
         summary="A spiral in the plane, drawn without end.",
         paper="arXiv:1704.00028",
         recipe=_PLANE_RECIPE,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.data import ImageFiles, choose_shape, list_images
@@ -31,13 +32,12 @@ def folder_source(config: FolderConfig) -> FolderSource:
     """
     if config.path is None:
         raise UsageError("The data set 'folder' needs the option path, a folder or a zip of images.")
-    path = config.path.expanduser()
-    return _look(config, path.stat().st_mtime_ns if path.exists() else 0)
+    path = config.path.expanduser().absolute()
+    return _look(config, path, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @lru_cache(maxsize=8)
-def _look(config: FolderConfig, modified: int) -> FolderSource:
-    assert config.path is not None
-    files = list_images(config.path, labels=config.labels)
+def _look(config: FolderConfig, path: Path, _modified: int) -> FolderSource:
+    files = list_images(path, labels=config.labels)
     shape = choose_shape(files, size=config.size, channels=config.channels, on_bad_image=config.on_bad_image)
     return FolderSource(files, shape)

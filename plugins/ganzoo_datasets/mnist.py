@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -48,13 +48,13 @@ class StackedMnist(SampledDataset):
         super().__init__(spec)
         self.images, self.labels = load(Mnist.folder, config)
 
-    def to(self, device: torch.device | str) -> StackedMnist:
+    def to(self, device: torch.device | str) -> Self:
         self.images, self.labels = self.images.to(device), self.labels.to(device)
         return super().to(device)
 
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         triples = torch.randint(len(self.images), (n, 3), generator=rng, device=self.device)
-        x = to_unit(self.images[:, 0][triples])
+        x = to_unit(self.images.index_select(0, triples.flatten()).view(n, *self.spec.shape))
         if not self.spec.num_classes:
             return Batch(x)
         a, b, c = self.labels[triples].unbind(1)

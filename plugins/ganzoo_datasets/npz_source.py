@@ -75,14 +75,14 @@ def npz_source(config: NpzConfig) -> NpzSource:
     """
     if config.path is None:
         raise UsageError("The data set 'npz' needs the option path, a .npz file.")
-    path = config.path.expanduser()
+    path = config.path.expanduser().absolute()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     return _look(config, path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=8)
-def _look(config: NpzConfig, path: Path, modified: int) -> NpzSource:
+def _look(config: NpzConfig, path: Path, _modified: int) -> NpzSource:
     samples = _choose(path, config.images, _SAMPLES, "samples", "images")
     assert samples is not None
     header = _header(path, samples)
@@ -156,7 +156,8 @@ def _count_classes(path: Path, name: str, samples: int) -> int:
 
 
 def _load_labels(path: Path, name: str) -> Array:
-    return _load(path, name).reshape(-1).astype(np.int64)
+    labels: Array = _load(path, name).reshape(-1).astype(np.int64)
+    return labels
 
 
 def _load(path: Path, name: str) -> Array:
@@ -175,8 +176,9 @@ def _pixels(array: Array, where: str) -> Array:
     for start, end in ranges:
         slack = _SLACK * (end - start) if array.dtype.kind == "f" else 0
         if start - slack <= low and high <= end + slack:
-            scaled = (array.astype(np.float32) - start) * (255 / (end - start))
-            return np.rint(scaled).clip(0, 255).astype(np.uint8)
+            scaled: Array = (array.astype(np.float32) - start) * (255 / (end - start))
+            pixels: Array = np.rint(scaled).clip(0, 255).astype(np.uint8)
+            return pixels
     spans = ", ".join(f"[{start:g}, {end:g}]" for start, end in ranges)
     raise UsageError(f"{where} has pixels from {low:g} to {high:g}; bring them into one of {spans}.")
 
@@ -185,6 +187,6 @@ def _pixels(array: Array, where: str) -> Array:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile) as err:
+    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as err:
         reason = " ".join(str(err).split())
         raise UsageError(f"{path} cannot be read as an .npz ({reason}): save it anew with numpy.savez.") from err

@@ -1,0 +1,54 @@
+"""From a configuration to live objects."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import cast
+
+import torch
+
+from ganzoo.api import Plan, Spec
+from ganzoo.config import RunConfig
+from ganzoo.errors import UsageError
+from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
+from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.optim import build_optimizer
+from ganzoo.nn.traits import observed_traits
+from ganzoo.registry import build
+
+
+def build_bundle(config: RunConfig, spec: Spec, device: torch.device) -> Bundle:
+    """Networks, objectives and optimisers on ``device``.
+
+    They are built on the CPU from the seed, so that every device starts from the same weights, and then moved.
+    """
+    seed = config.run.seed
+    torch.manual_seed(derive_seed(seed, "init"))
+    gen = cast("Generator", build(config.gen, spec)).to(device).train()
+    disc = cast("Discriminator", build(config.disc, spec)).to(device).train()
+    loss = cast("Loss", build(config.loss, spec)).to(device)
+    regularizers = [cast("Regularizer", build(reg, spec)).to(device) for reg in config.regs]
+    precision = "fp32" if config.run.precision == "auto" else config.run.precision
+    return Bundle(
+        spec=spec,
+        gen=gen,
+        disc=disc,
+        loss=loss,
+        regularizers=regularizers,
+        gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, parameters),
+        disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, parameters),
+        noise=Noise(seed, device),
+        precision=Precision(precision, device),
+    )
+
+
+def check_what_was_built(plan: Plan, bundle: Bundle) -> None:
+    """Rules once more, on traits seen in the networks: a critic may hold a batch norm that it does not declare.
+
+    Raises:
+        UsageError: a rule refuses what was built.
+    """
+    observed = {"gen": observed_traits(bundle.gen), "disc": observed_traits(bundle.disc)}
+    broken = dataclasses.replace(plan, observed=observed).broken_rules()
+    if broken:
+        raise UsageError(broken[0])

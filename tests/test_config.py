@@ -1,0 +1,241 @@
+"""Which value wins, where it came from, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ganzoo.config import COMMAND_LINE, Layer, RunConfig, changed, flatten, read_file, resolve
+from ganzoo.errors import UsageError
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def file(**values: Any) -> Layer:
+    return Layer("file x.toml", values)
+
+
+def flags(values: dict[str, Any]) -> Layer:
+    return Layer(COMMAND_LINE, values, textual=True)
+
+
+def test_defaults_alone_make_a_whole_configuration() -> None:
+    config = resolve()
+    assert (config.data.id, config.gen.id, config.loss.id) == ("ganzoo/digits", "ganzoo/dcgan", "ganzoo/ns")
+    assert config.plan().broken_rules() == []
+
+
+def test_each_layer_is_over_the_one_before() -> None:
+    layers = [
+        Layer("preset p", {"gen.width": 1, "run.steps": 1, "run.seed": 1}, optional=True),
+        Layer("file f", {"gen.width": 2, "run.steps": 2}),
+        flags({"gen.width": "3"}),
+    ]
+    config = resolve(layers)
+    assert (config.gen.config.width, config.run.steps, config.run.seed) == (3, 2, 1)
+    paths = ("gen.width", "run.steps", "run.seed", "run.batch_size", "run.samples")
+    assert [config.origins[path] for path in paths[:3]] == [COMMAND_LINE, "file f", "preset p"]
+    assert config.origins["run.samples"] == "default"
+
+
+def test_the_loss_has_the_last_word_among_recipes_and_the_user_over_it() -> None:
+    recipe = resolve([flags({"loss": "wgan-gp"})])
+    assert recipe.gen_optim.lr == 1e-4
+    assert recipe.gen_optim.betas == (0.0, 0.9)
+    assert recipe.trainer.config.critic_steps == 5
+    assert recipe.origins["gen_optim.lr"] == "recipe of loss wgan-gp"
+    mine = resolve([flags({"loss": "wgan-gp", "gen_optim.lr": "0.5"})])
+    assert (mine.gen_optim.lr, mine.disc_optim.lr) == (0.5, 1e-4)
+
+
+def test_a_recipe_may_choose_components() -> None:
+    config = resolve([flags({"data": "ring"})])
+    assert (config.gen.name, config.disc.name) == ("mlp", "mlp")
+    assert config.origins["gen"] == "recipe of dataset ring"
+    assert resolve([flags({"data": "ring", "gen": "dcgan"})]).gen.name == "dcgan"
+
+
+def test_auto_leaves_the_choice_to_the_layer_below() -> None:
+    config = resolve([file(**{"loss": "wgan-gp", "gen_optim.lr": 0.3}), flags({"gen_optim.lr": "auto", "gen": "auto"})])
+    assert (config.gen_optim.lr, config.gen.name) == (0.3, "dcgan")
+    assert config.origins["gen_optim.lr"] == "file x.toml"
+
+
+def test_optim_sets_both_sides_below_what_names_one() -> None:
+    config = resolve([flags({"disc_optim.lr": "0.1", "optim.lr": "0.2"})])
+    assert (config.gen_optim.lr, config.disc_optim.lr) == (0.2, 0.1)
+    config = resolve([file(**{"disc_optim.lr": 0.1}), flags({"optim.lr": "0.2"})])
+    assert (config.gen_optim.lr, config.disc_optim.lr) == (0.2, 0.2)
+
+
+def test_settings_of_the_run_need_no_prefix() -> None:
+    assert resolve([file(steps=7)]) == resolve([file(**{"run.steps": 7})])
+
+
+def test_regularizers_are_named_in_a_list_or_with_commas() -> None:
+    listed = resolve([file(reg=["r1", "r2"], **{"reg.r1.gamma": 3.0})])
+    assert [reg.name for reg in listed.regs] == ["r1", "r2"]
+    assert listed == resolve([flags({"reg": "r1,r2", "reg.r1.gamma": "3"})])
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"gen": "dcgna"}, r"There is no generator 'dcgna'\. Did you mean dcgan"),
+        ({"gen": 3}, r"gen \(.*\) must be a name, not 3"),
+        ({"reg": ["nope"]}, r"There is no regularizer 'nope'"),
+        ({"reg": ["r1", "r1"]}, r"The regularizer 'r1' is asked for twice"),
+        ({"gen.widht": 3}, r"There is no setting 'gen\.widht' \(file x\.toml\)\. Did you mean gen\.width"),
+        ({"gen.width": "wide"}, r"gen\.width \(file x\.toml\) must be int >= 1, not 'wide'"),
+        ({"gen.width": "64"}, r"gen\.width \(file x\.toml\) must be int >= 1, not '64'"),
+        ({"gen.width": 0}, r"gen\.width \(file x\.toml\) must be int >= 1, not 0"),
+        ({"run.steps": -1}, r"steps \(file x\.toml\) must be int >= 0, not -1"),
+        ({"steps": True}, r"steps \(file x\.toml\) must be int >= 0, not true"),
+        ({"run.stepz": 3}, r"There is no setting 'stepz' \(file x\.toml\)\. Did you mean steps"),
+        ({"batchsize": 3}, r"There is no setting 'batchsize' .*Did you mean batch_size"),
+        ({"optim.lr": 0}, r"gen_optim\.lr \(file x\.toml\) must be float > 0, not 0"),
+        ({"optim.learning": 1}, r"There is no setting 'gen_optim\.learning'"),
+        ({"gen_optim.betas": [0.5]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not 0\.5"),
+        ({"gen_optim.betas": [0.5, 2.0]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not 0\.5,2"),
+        ({"disc_optim.name": "lion"}, r"disc_optim\.name .* must be adam\|adamw\|rmsprop\|sgd, not 'lion'"),
+        ({"reg.r1.gamma": 1.0}, r"'reg\.r1\.gamma' .* is not used; add --reg r1"),
+        ({"reg": ["r1"], "reg.r1.gama": 1.0}, r"There is no setting 'reg\.r1\.gama'.*Did you mean reg\.r1\.gamma"),
+        (
+            {"loss": "minimax", "loss.weight": 1.0},
+            r"'loss\.weight' \(file x\.toml\) is unknown: loss minimax has no options",
+        ),
+        ({"generator.width": 1}, r"There is no setting 'generator\.width'"),
+        ({"seed": 2**63}, r"seed .* must be int from 0 to 9223372036854775807"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        resolve([file(**values)])
+
+
+def test_a_recipe_or_preset_may_speak_of_what_was_not_chosen() -> None:
+    resolve([Layer("preset p", {"gen.no_such_option": 1, "reg.r1.gamma": 2}, optional=True)])
+
+
+OUT = st.sampled_from(["runs", "/tmp/x y", "ü"])
+CHOICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "data": st.sampled_from(["digits", "ring", "mnist", "grid"]),
+        "gen": st.sampled_from(["mlp", "dcgan", "ganzoo/cgan"]),
+        "disc": st.sampled_from(["mlp", "dcgan"]),
+        "loss": st.sampled_from(["ns", "minimax", "wgan-gp", "wgan-clip", "hinge"]),
+        "reg": st.lists(st.sampled_from(["r1", "r2", "gp"]), unique=True),
+        "trainer": st.sampled_from(["alternating", "unrolled"]),
+        "gen.width": st.integers(1, 512),
+        "run.seed": st.integers(0, 2**63 - 1),
+        "run.name": st.none() | st.from_regex(r"[a-z]+", fullmatch=True).filter(lambda name: name != "auto"),
+        "run.out": OUT,
+        "run.deterministic": st.booleans(),
+        "optim.lr": st.floats(1e-9, 1e9),
+        "optim.betas": st.tuples(st.floats(0, 1), st.floats(0, 1)).map(list),
+    },
+)
+
+
+@given(CHOICES)
+def test_a_saved_configuration_replays_itself(values: dict[str, Any]) -> None:
+    config = resolve([file(**values)])
+    saved = json.loads(json.dumps(config.to_dict()))
+    again = resolve([Layer("file config.json", flatten(saved, "config.json"))])
+    assert again == config
+    assert changed(config, again) == []
+
+
+def test_changes_that_a_resumed_run_may_have_are_not_listed() -> None:
+    old = resolve()
+    assert changed(old, resolve([file(steps=1, name="other", log_every=1)])) == []
+    assert changed(old, resolve([file(seed=1, **{"gen.width": 8})])) == ["gen.width", "run.seed"]
+    assert "gen" in changed(old, resolve([file(gen="mlp")]))
+
+
+TOML = """
+gen = "dcgan"
+steps = 9
+[disc]
+name = "mlp"
+width = 16
+[reg.r1]
+gamma = 2
+[optim]
+lr = 1e-3
+[run]
+seed = 4
+"""
+
+
+def test_a_toml_file_says_the_same_as_flags(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(TOML)
+    typed = {"gen": "dcgan", "steps": "9", "disc": "mlp", "disc.width": "16", "reg": "r1", "reg.r1.gamma": "2"}
+    assert resolve([read_file(path)]) == resolve([flags({**typed, "optim.lr": "1e-3", "seed": "4"})])
+    assert resolve([read_file(path)]).origins["run.seed"] == "file x.toml"
+    assert tomllib.loads(TOML)["run"] == {"seed": 4}
+
+
+def test_the_config_of_a_run_is_read_with_what_stands_around_it(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config: RunConfig = resolve([file(steps=3)])
+    path.write_text(json.dumps({"format": "ganzoo-run/1", "config": config.to_dict(), "versions": {}}))
+    assert resolve([read_file(path)]) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("x.toml", b"steps = ", r"x\.toml is not valid TOML"),
+        ("x.toml", b"\xff\xfe", r"x\.toml cannot be read"),
+        ("x.json", b"{", r"x\.json is not valid JSON"),
+        ("x.json", b"[" * 100_000, r"x\.json is not valid JSON"),
+        ("x.json", b"[1]", r"must hold a table of settings, not a list"),
+        ("x.json", b"3", r"must hold a table of settings, not a int"),
+        ("x.toml", b"[reg]\nr1 = 3", r"reg\.r1 \(x\.toml\) must be a table of options"),
+        ("x.toml", b"[gen.deep]\nx = 3", r"There is no setting 'gen\.deep'"),
+        ("x.toml", b"[gen]\nwidth = {a = 1}", r"gen\.width \(file x\.toml\) must be int >= 1"),
+        ("x.toml", b"reg = 3", r"reg \(file x\.toml\) must be a name, not 3"),
+        ("x.toml", b"[run]\nsteps = inf", r"steps \(file x\.toml\) must be int"),
+        ("x.toml", b"optim = 3", r"There is no setting"),
+        ("x.toml", b"gen = []", r"gen \(file x\.toml\) must be a name"),
+        ("x.json", b'{"gen": {"name": null}}', r"gen \(file x\.json\) must be a name"),
+        ("x.toml", b"steps = 2020-01-01", r"steps \(file x\.toml\) must be int"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=sentence):
+        resolve([read_file(path)])
+
+
+def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="There is no configuration file"):
+        read_file(tmp_path / "nope.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_file(tmp_path)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["gen", "reg", "run", "optim", "data", "steps", "reg.r1", ""]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "r1", "width"]), inner)
+            ),
+            max_leaves=5,
+        ),
+    )
+)
+def test_no_file_whatever_it_holds_ends_in_a_traceback(nested: dict[str, Any]) -> None:
+    try:
+        resolve([Layer("file x", flatten(nested, "x"))])
+    except UsageError as err:
+        assert str(err).endswith((".", "?"))
