@@ -20,6 +20,7 @@ from typing import Any, Final
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 
 _KEY: Final = "ganzoo"
+_NAMES: Final[dict[Any, str]] = {str: "text", Path: "path", bool: "true|false"}
 _TRUE: Final = {"true", "yes", "on", "1"}
 _FALSE: Final = {"false", "no", "off", "0"}
 
@@ -99,7 +100,7 @@ class Option:
                 self._check_bounds(number, raw)
         return value
 
-    def _check_bounds(self, number: float, raw: Any) -> None:
+    def _check_bounds(self, number: Any, raw: Any) -> None:
         wrong = (
             (isinstance(number, float) and not math.isfinite(number))
             or (self.min is not None and number < self.min)
@@ -116,7 +117,7 @@ def options_of(config: type[Any]) -> tuple[Option, ...]:
     Raises:
         GanzooError: a field has no default, or a type outside the supported ones.
     """
-    return _options_of(config)
+    return _options_of(typing.cast("Hashable", config))
 
 
 @cache
@@ -196,7 +197,7 @@ def _type_words(hint: Any) -> str:
     elif isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "|".join(str(member.value) for member in hint)
     elif hint in (bool, int, float, str, Path):
-        return {str: "text", Path: "path", bool: "true|false"}.get(hint, hint.__name__)
+        return _NAMES.get(hint) or str(hint.__name__)
     raise GanzooError(f"{hint!r} is no option type; use bool, int, float, str, Path, Literal, Enum, tuple or T | None.")
 
 

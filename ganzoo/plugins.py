@@ -142,16 +142,16 @@ def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
         yield _Candidate(entry.name, *_origin(entry.dist), entry.value)
     for value in extra:
         if value.endswith(".py"):
-            name = Path(value).stem
-            yield _Candidate(name, name, "", str(Path(value).expanduser().absolute()))
+            path = Path(value).expanduser().absolute()
+            yield _Candidate(path.stem, path.stem, "", str(path))
         else:
             yield _Candidate(value, value.partition(".")[0], "", value)
 
 
 def _origin(dist: Distribution | None) -> tuple[str, str]:
     """Name, as the package index writes it, and version; an uninstall that stopped halfway leaves neither behind."""
-    name, version = (dist.metadata.get("Name"), dist.metadata.get("Version")) if dist else (None, None)
-    return re.sub(r"[-_.]+", "-", name or "unknown").lower(), version or ""
+    name, version = ((dist.metadata.get_all(key) or [""])[0] if dist else "" for key in ("Name", "Version"))
+    return re.sub(r"[-_.]+", "-", name or "unknown").lower(), version
 
 
 @cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ganzoo.api import Component
 from ganzoo.config import Layer, resolve
 from ganzoo.errors import UsageError
@@ -29,7 +30,7 @@ class Config:
 
 @hookimpl
 def ganzoo_components():
-    yield Component("generator", "{name}", target="{module}:Net", config=Config, summary="A fake.", aliases=("{alias}",))
+    yield Component("generator", "{name}", target="{module}:Net", config=Config, aliases=("{alias}",))
     yield Component("generator", "dcgan", target="{module}:Net", config=Config)
 """
 )

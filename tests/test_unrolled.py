@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from ganzoo_unrolled import UnrolledConfig
-from ganzoo_unrolled.trainer import UnrolledTrainer
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -17,6 +15,8 @@ from ganzoo.config import Layer, resolve
 from ganzoo.nn import Batch, Bundle, Discriminator, Regularizer, build_optimizer
 from ganzoo.testing import take_steps
 from ganzoo.training.build import build_bundle
+from ganzoo_unrolled import UnrolledConfig
+from ganzoo_unrolled.trainer import UnrolledTrainer
 
 SMALL: dict[str, Any] = {
     "data": "ring",
@@ -50,7 +50,7 @@ def prepared(steps: int, *, dtype: torch.dtype = torch.float32, warm: int = 3, *
 
 
 def critic_pass(bundle: Bundle, real: Batch, fake: Batch) -> Any:
-    return bundle.critic_pass(real, fake, lambda x, y: bundle.disc(x, y))
+    return bundle.critic_pass(real, fake, bundle.disc)
 
 
 def generator_gradient(trainer: UnrolledTrainer, bundle: Bundle, real: Batch, z: Tensor) -> Tensor:

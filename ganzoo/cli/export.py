@@ -51,7 +51,9 @@ def command(
     classes: int | None,
     as_json: bool,
 ) -> None:
-    """Write a folder with the generator's weights, its configuration and a model card.
+    """Write a folder that anyone can sample from.
+
+    It holds the generator's weights, its configuration and a model card.
 
     \b
     ganzoo export runs/digits-dcgan-ns-001

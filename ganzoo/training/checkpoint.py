@@ -66,6 +66,12 @@ def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
     return path
 
 
+def sweep(folder: Path) -> None:
+    """Remove drafts that a killed process left behind."""
+    for draft in folder.glob(f".{_PREFIX}*.tmp"):
+        shutil.rmtree(draft, ignore_errors=True)
+
+
 def list_all(folder: Path) -> list[Path]:
     """Checkpoint directories, newest first; whether they are good is for :func:`problem` to say."""
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit() and path.is_dir()]

@@ -16,7 +16,7 @@ from ganzoo.data import Dataset, DataStream
 from ganzoo.errors import DivergedError, GanzooError, Interrupted
 from ganzoo.nn import EMA, Trainer
 from ganzoo.nn.bundle import derive_seed
-from ganzoo.outputs.grids import save_grid
+from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
 from ganzoo.training import checkpoint
 from ganzoo.training.build import build_bundle, check_what_was_built
@@ -26,6 +26,7 @@ from ganzoo.training.run import Run
 from ganzoo.training.signals import StopSignals
 
 _GROUP_KEYS: Final = ("gen", "disc")
+_BACKDROP: Final = 1024
 
 
 class Session:
@@ -65,6 +66,7 @@ class Session:
         half_life = self.settings.ema_half_life
         self.ema = EMA(self.bundle.gen, half_life, self.settings.ema_ramp) if half_life else None
         self.fixed = self._fixed_latents()
+        self._backdrop = None if spec.is_image else self._real_points()
         self.step = 0
         self._seconds = 0.0  # of training in earlier sessions
         self._started = time.monotonic()
@@ -166,7 +168,9 @@ class Session:
     def draw(self) -> None:
         """Draw the fixed latents and save them as a grid."""
         images = self.fixed_samples()
-        save_grid(images, self.run.samples / f"step-{self.step:08d}.png")
+        file = self.run.samples / f"step-{self.step:08d}.png"
+        extent = None if self._backdrop is None else extent_of(self._backdrop)
+        save_grid(images, file, target=self._backdrop, extent=extent)
         self.observers.call("samples", run=self.run, step=self.step, images=images)
 
     @torch.inference_mode()
@@ -212,6 +216,7 @@ class Session:
         Raises:
             MissingError: the run has none.
         """
+        checkpoint.sweep(self.run.checkpoints)
         path = checkpoint.newest_good(self.run.path, self.say)
         saved = checkpoint.load(path)
         bundle = self.bundle
@@ -241,6 +246,11 @@ class Session:
         classes = self.run.spec.num_classes
         y = torch.arange(self.settings.samples, device=self.device) % classes if classes else None
         return z, y
+
+    def _real_points(self) -> Tensor:
+        """What grids of points are drawn over, from a stream of its own."""
+        seed = derive_seed(self.settings.seed, "backdrop")
+        return DataStream(self.dataset, _BACKDROP, seed, self.device).next().x.cpu()
 
     def _check_finite(self) -> None:
         if self.bundle.broken.item():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -120,7 +121,8 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
     path = Path(resume)
     saved = Layer(f"run {path.name}", flatten(read_config(path)["config"], path.name))
     old = resolve([saved])
-    new = resolve([saved, *layers])
+    # Another component has other options: those of the saved one are passed over, and the change itself is named.
+    new = resolve([dataclasses.replace(saved, optional=True), *layers])
     differing = changed(old, new)
     if differing:
         before, after = old.flat(), new.flat()

@@ -31,7 +31,7 @@ def folder_source(config: FolderConfig) -> FolderSource:
         UsageError: there is none, it holds no images, or one cannot be read.
     """
     if config.path is None:
-        raise UsageError("The data set 'folder' needs the option path, a folder or a zip of images.")
+        raise UsageError("The data set 'folder' needs the option path: --data.path FOLDER_OR_ZIP.")
     path = config.path.expanduser().absolute()
     return _look(config, path, path.stat().st_mtime_ns if path.exists() else 0)
 

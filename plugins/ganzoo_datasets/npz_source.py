@@ -29,6 +29,7 @@ _SAMPLES: Final = ("images", "x", "arr_0", "x_train")
 _LABELS: Final = ("labels", "y", "y_train")
 _RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 _SLACK: Final = 1e-3
+_INTEGERS: Final = ("b", "u", "i")
 _MAX_CHANNELS: Final = 4
 
 
@@ -74,7 +75,7 @@ def npz_source(config: NpzConfig) -> NpzSource:
         UsageError: there is no such file or array, or one that is no data set.
     """
     if config.path is None:
-        raise UsageError("The data set 'npz' needs the option path, a .npz file.")
+        raise UsageError("The data set 'npz' needs the option path: --data.path FILE.npz.")
     path = config.path.expanduser().absolute()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
@@ -115,7 +116,7 @@ def _header(path: Path, name: str) -> _Header:
             shape, _, dtype = read(file)
             size = file.tell() + math.prod(shape) * dtype.itemsize
     where = f"The array {name!r} in {path}"
-    if dtype.hasobject or dtype.kind not in "buif":
+    if dtype.hasobject or dtype.kind not in (*_INTEGERS, "f"):
         raise UsageError(f"{where} is of {dtype}; store plain numbers.")
     if size != info.file_size:
         raise UsageError(f"{where} is cut off: its header promises {size} bytes and it has {info.file_size}.")
@@ -144,7 +145,7 @@ def _sample_shape(header: _Header, where: str) -> tuple[tuple[int, ...], bool]:
 def _count_classes(path: Path, name: str, samples: int) -> int:
     header = _header(path, name)
     where = f"The array {name!r} in {path}"
-    if header.shape not in ((samples,), (samples, 1)) or header.dtype.kind not in "bui":
+    if header.shape not in ((samples,), (samples, 1)) or header.dtype.kind not in _INTEGERS:
         raise UsageError(
             f"{where} has the shape {header.shape} of {header.dtype}; labels of {samples} samples are ({samples},) "
             "of integers."
