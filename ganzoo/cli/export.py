@@ -15,7 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.options import options_of
 
 
-class Shape(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+class Shape(click.ParamType):  # type: ignore[type-arg]  # generic in new click only
     """``3,64,64`` or ``3x64x64``."""
 
     name = "C,H,W"

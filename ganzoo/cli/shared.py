@@ -36,7 +36,7 @@ json_option: Final = click.option(
 )
 
 
-class ComponentName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+class ComponentName(click.ParamType):  # type: ignore[type-arg]  # generic in new click only
     """The name of a component; shells complete it."""
 
     name = "name"

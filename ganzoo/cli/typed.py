@@ -30,7 +30,7 @@ class Sectioned(click.Option):
         self.section = section
 
 
-class Value(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+class Value(click.ParamType):  # type: ignore[type-arg]  # generic in new click only
     """Text that an :class:`~ganzoo.options.Option` accepts. It stays text, which the configuration parses again."""
 
     def __init__(self, option: Option) -> None:

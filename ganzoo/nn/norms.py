@@ -42,7 +42,9 @@ def norm_layer(name: Norm, channels: int, dims: Literal[1, 2] = 2) -> nn.Module 
 
 def spectral(layer: M, norm: Norm) -> M:
     """The layer with its weight divided by its spectral norm (arXiv:1802.05957) if ``norm`` is ``spectral``."""
-    return spectral_norm(layer) if norm == "spectral" else layer
+    if norm == "spectral":
+        spectral_norm(layer)  # in place; what it returns is the same layer
+    return layer
 
 
 def has_own_bias(norm: Norm) -> bool:

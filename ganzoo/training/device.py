@@ -55,7 +55,7 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
         found = f"only cpu{'' if present is None else f' and {present.type}'}"
         raise MissingError(f"The device {asked!r} was asked for, but {found} can be used here; {_cure(device.type)}.")
     count = torch.accelerator.device_count()
-    if device.index is not None and device.index >= count:
+    if (device.index or 0) >= count:
         raise MissingError(f"The device {asked!r} was asked for, but there are only {count}, numbered from 0.")
     return DeviceChoice(device, "asked for")
 

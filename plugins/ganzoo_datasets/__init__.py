@@ -13,7 +13,22 @@ from ganzoo.data.files import Channels, Fit, OnBadImage
 
 _ROOT_HELP = "Folder to look in first; then come GANZOO_DATA and the user's cache."
 _DOWNLOAD_HELP = "Whether to download it when it is not on this machine."
-_PLANE_RECIPE = {"gen": "mlp", "disc": "mlp"}
+# ReLU networks with orthogonal weights, as the unrolled paper uses on its ring (arXiv:1611.02163, appendix A), with
+# learning rates ten and three times its 1e-4, so that 5,000 steps tell what its 25,000 do. Measured on the ring: the
+# plain minimax game then ends on one mode, and the one unrolled by 5 steps covers all eight.
+_PLANE_RECIPE = {
+    "gen": "mlp",
+    "disc": "mlp",
+    "gen.init": "orthogonal",
+    "gen.init_gain": 0.8,
+    "disc.init": "orthogonal",
+    "disc.init_gain": 0.8,
+    "gen_optim.lr": 1e-3,
+    "disc_optim.lr": 3e-4,
+    "run.batch_size": 256,
+    "run.samples": 512,
+    "run.steps": 5000,
+}
 
 
 @dataclass(frozen=True)

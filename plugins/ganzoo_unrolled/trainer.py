@@ -92,14 +92,27 @@ class UnrolledTrainer(Trainer):
         moments: Moments | None = None
         for _ in range(self.config.steps):
             total = functional_call(side, {**params, **buffers}, (lambda: self._critic_total(real, fake),))
-            found = torch.autograd.grad(total, [params[name] for name in learned], create_graph=True, allow_unused=True)
-            if moments is None:  # like torch's optimisers, pass over what the objective does not reach
-                learned = [name for name, gradient in zip(learned, found, strict=True) if gradient is not None]
-                found = tuple(gradient for gradient in found if gradient is not None)
+            found: dict[str, Tensor | None] = dict(
+                zip(
+                    learned,
+                    torch.autograd.grad(
+                        total,
+                        [params[name] for name in learned],
+                        create_graph=True,
+                        allow_unused=True,
+                        materialize_grads=moments is not None,
+                    ),
+                    strict=True,
+                )
+            )
+            # Like torch's optimisers, pass over what the objective does not reach.
+            gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
+            learned = list(gradients)
+            if moments is None:
                 moments = _flat_moments(side.optimizer, [live[name] for name in learned])
             before = [params[name] for name in learned]
-            flat, moments = self._advance(_flat(before), _flat(found), moments, group)
-            parts = flat.split([value.numel() for value in before])
+            flat, moments = self._advance(_flat(before), _flat(list(gradients.values())), moments, group)
+            parts = torch.split(flat, [value.numel() for value in before])
             params |= {name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)}
             params |= self._projected(params)
         return {**params, **buffers}

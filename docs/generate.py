@@ -1,0 +1,279 @@
+"""Write the pages that follow from the code: components, presets, the command line, the hooks, the README's table.
+
+``python docs/generate.py`` writes them; ``--check`` compares only, names what is stale and exits with 1. What ships
+with ganzoo is documented, whatever else is installed. Free of torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import os
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ganzoo import hookspecs, options
+from ganzoo.api import KINDS, Preset
+from ganzoo.cli import COMMANDS, cli
+from ganzoo.config import DEFAULTS, SECTIONS, Layer, resolve
+from ganzoo.errors import GanzooError
+from ganzoo.plugins import loaded
+from ganzoo.registry import Entry, registry
+
+DOCS: Final = Path(__file__).parent
+ROOT: Final = DOCS.parent
+WIDTH: Final = 100
+NOTICE: Final = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()}
+PLURALS: Final = {
+    "generator": "Generators",
+    "discriminator": "Discriminators",
+    "loss": "Losses",
+    "regularizer": "Regularizers",
+    "trainer": "Trainers",
+    "dataset": "Data sets",
+    "extractor": "Extractors",
+}
+WORDS: Final = {word: f"`{word.upper()}`" for word in ("gen", "disc", "loss", "reg", "trainer", "data", "spec")}
+
+
+def entries() -> list[Entry]:
+    """The built-in components, by kind and name."""
+    return [entry for entry in registry().entries() if entry.plugin.builtin]
+
+
+def presets() -> list[Preset]:
+    """The built-in presets, by name."""
+    ours = {preset.name for plugin in loaded() if plugin.builtin for preset in plugin.presets}
+    return [preset for preset in registry().presets() if preset.name in ours]
+
+
+def pages() -> dict[Path, str]:
+    """Path -> text of every page that is written as a whole."""
+    found = {DOCS / "components" / "index.md": index(), DOCS / "cli.md": command_line()}
+    for entry in entries():
+        found[DOCS / "components" / entry.component.kind / f"{entry.component.name}.md"] = component(entry)
+    if presets():
+        found[DOCS / "presets.md"] = preset_page()
+    return found
+
+
+def parts() -> dict[Path, dict[str, str]]:
+    """Path -> name of a marked part -> its text, of pages of which only a part is written."""
+    return {ROOT / "README.md": {"components": overview()}, DOCS / "plugins.md": {"hooks": hooks()}}
+
+
+def index() -> str:
+    """Every component in one line, a table for each kind."""
+    lines = [NOTICE, "# Components", "", "What ships with ganzoo; `ganzoo list` shows this and what you installed.", ""]
+    for kind in KINDS:
+        found = [entry for entry in entries() if entry.component.kind == kind]
+        if not found:
+            continue
+        rows = [
+            (f"[`{e.component.name}`]({kind}/{e.component.name}.md)", e.component.summary, paper(e.component.paper))
+            for e in found
+        ]
+        lines += [f"## {PLURALS[kind]}", "", *table(("name", "what it is", "paper"), rows), ""]
+    return "\n".join(lines)
+
+
+def component(entry: Entry) -> str:
+    """All about one component."""
+    part = entry.component
+    facts = [
+        ("Paper", paper(part.paper)),
+        ("Aliases", ", ".join(f"`{alias}`" for alias in part.aliases)),
+        ("Samples", samples(entry)),
+        ("Plugin", f"`{entry.plugin.name}`, of {entry.plugin.dist}"),
+        ("Class", f"`{part.target}`"),
+    ]
+    lines = [
+        NOTICE,
+        f"# {part.kind.capitalize()} `{part.name}`",
+        "",
+        part.summary,
+        "",
+        *table(("", ""), [row for row in facts if row[1]]),
+        "",
+    ]
+    lines += ["## Use", "", "```console", f"$ ganzoo run {use(entry)}", "```", ""]
+    lines += ["## Options", ""]
+    if entry.options:
+        prefix = f"--{SECTION_OF[part.kind]}." + (f"{part.name}." if part.kind == "regularizer" else "")
+        rows = [
+            (
+                f"`{prefix}{opt.name.replace('_', '-')}`",
+                f"`{opt.type_name}`",
+                f"`{options.show(opt.default) or 'empty'}`",
+                opt.help,
+            )
+            for opt in entry.options
+        ]
+        lines += [*table(("option", "type", "default", "meaning"), rows), ""]
+    else:
+        lines += ["None.", ""]
+    if part.recipe:
+        rows = [(f"`{path}`", f"`{options.show(value)}`") for path, value in part.recipe.items()]
+        lines += ["## Recipe", "", "Settings it brings, unless you set them yourself.", ""]
+        lines += [*table(("setting", "value"), rows), ""]
+    if part.rules:
+        lines += ["## Rules", "", "It refuses some combinations, in these words.", ""]
+        for rule in part.rules:
+            sentence = f"{rule.what}: {rule.why}; {rule.instead}.".format_map(WORDS)
+            lines.append(f"- {sentence}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def use(entry: Entry) -> str:
+    """Options of ``ganzoo run`` that choose the component and are refused by no rule."""
+    part = entry.component
+    section, name = SECTION_OF[part.kind], part.name
+    if any(opt.name == "path" and opt.default is None for opt in entry.options):
+        return f"--data {name} --data.path PATH"
+    for also in ((), ("gen",), ("disc",)):
+        chosen = dict.fromkeys([*also, section], name)
+        try:
+            if not resolve([Layer("docs", chosen)]).plan().broken_rules():
+                return " ".join(f"--{key} {value}" for key, value in chosen.items())
+        except GanzooError:
+            continue
+    raise SystemExit(f"{part.kind}/{name} is refused with the defaults; teach docs/generate.py how it is used")
+
+
+def samples(entry: Entry) -> str:
+    """What a data set holds with its defaults, as far as that is known without looking."""
+    if entry.component.spec is None:
+        return ""
+    try:
+        return str(entry.component.spec(entry.component.config()))
+    except GanzooError:
+        return "what your files hold"
+
+
+def preset_page() -> str:
+    """Every preset with its settings."""
+    lines = [NOTICE, "# Presets", "", "Settings by name: `ganzoo run --preset NAME`. What you set yourself wins.", ""]
+    for preset in presets():
+        rows = [(f"`{path}`", f"`{options.show(value)}`") for path, value in preset.settings.items()]
+        lines += [f"## {preset.name}", "", preset.summary, "", *table(("setting", "value"), rows), ""]
+    return "\n".join(lines)
+
+
+def command_line() -> str:
+    """The help page of every command, as printed."""
+    lines = [NOTICE, "# The command line", ""]
+    lines += [
+        "The help pages as ganzoo prints them. The options of `run` and `export` depend on the components they name:",
+        "`ganzoo run --gen mlp --loss wgan-gp --help` shows those of the two.",
+        "",
+    ]
+    top = cli.make_context("ganzoo", [], resilient_parsing=True, terminal_width=WIDTH)
+    for title, text in (("ganzoo", cli.get_help(top)), *((f"ganzoo {name}", help_of(name, top)) for name in COMMANDS)):
+        lines += [f"## {title}", "", "```text", *(line.rstrip() for line in text.splitlines()), "```", ""]
+    return "\n".join(lines)
+
+
+def help_of(name: str, top: click.Context) -> str:
+    """The help page of a command with its default components."""
+    command = cli.get_command(top, name)
+    assert command is not None
+    context = command.make_context(name, [], parent=top, resilient_parsing=True, terminal_width=WIDTH)
+    return command.get_help(context)
+
+
+def hooks() -> str:
+    """Every hook with its arguments, its meaning and an example."""
+    lines = []
+    for name, function in vars(hookspecs).items():
+        if name.startswith("ganzoo_"):
+            arguments = str(inspect.signature(function)).partition(" -> ")[0].strip("()").replace("'", "")
+            about, _, example = inspect.cleandoc(function.__doc__ or "").partition("Example::")
+            lines += [f"### `{name}({arguments})`", "", " ".join(about.split()).replace("``", "`"), ""]
+            lines += ["```python", textwrap.dedent(example).strip(), "```", ""]
+    return "\n".join(lines).strip()
+
+
+def overview() -> str:
+    """Names of all components, a line for each kind."""
+    rows = []
+    for kind in KINDS:
+        found = [entry.component for entry in entries() if entry.component.kind == kind]
+        names = ", ".join(f"[{part.name}](docs/components/{kind}/{part.name}.md)" for part in found)
+        if names:
+            default = options.show(DEFAULTS[SECTION_OF[kind]]) or "none"
+            rows.append((f"`--{SECTION_OF[kind]}`", names, f"`{default}`"))
+    return "\n".join(table(("option", "there is", "default"), rows))
+
+
+def paper(name: str) -> str:
+    """A link to where something was published."""
+    for prefix, site in (("arXiv:", "https://arxiv.org/abs/"), ("doi:", "https://doi.org/")):
+        if name.startswith(prefix):
+            return f"[{name}]({site}{name.removeprefix(prefix)})"
+    return f"<{name}>" if name.startswith("http") else name
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Lines of a Markdown table; bars within a cell are escaped."""
+    head = list(head)
+    for row in (head, ["---"] * len(head), *rows):
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+
+
+def with_parts(text: str, inside: dict[str, str], page: Path) -> str:
+    """A page with its marked parts replaced."""
+    for name, part in inside.items():
+        begin, end = f"<!-- {name}: written by docs/generate.py -->", f"<!-- end of {name} -->"
+        if begin not in text or end not in text:
+            raise SystemExit(f"{page.relative_to(ROOT)} has lost its markers {begin!r} and {end!r}")
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}\n{part}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def everything() -> dict[Path, str]:
+    """Path -> text of every page as it should be."""
+    found = {page: with_parts(page.read_text(encoding="utf-8"), inside, page) for page, inside in parts().items()}
+    return pages() | found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write or check; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare only; exit with 1 and name stale pages")
+    check: bool = parser.parse_args(arguments).check
+    os.environ["GANZOO_DISABLE_PLUGINS"] = "*"
+    os.environ.pop("GANZOO_PLUGINS", None)
+    wanted: dict[Path, Any] = dict(everything())
+    for page in [*(DOCS / "components").rglob("*.md"), DOCS / "presets.md"]:
+        if page.exists():
+            wanted.setdefault(page, None)
+    stale = 0
+    for page, text in sorted(wanted.items()):
+        if text is not None and page.exists() and page.read_text(encoding="utf-8") == text:
+            continue
+        stale += 1
+        sys.stdout.write(
+            f"{'stale' if check else 'removed' if text is None else 'written'}: {page.relative_to(ROOT)}\n"
+        )
+        if check:
+            continue
+        if text is None:
+            page.unlink()
+        else:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text, encoding="utf-8", newline="\n")
+    if check and stale:
+        sys.stdout.write("Write them again with: nox -s docs\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
