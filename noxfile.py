@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -78,7 +77,7 @@ def build(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure start-up and the loop's overhead, side by side, as ratios."""
     install(session, "-e", ".")
-    session.run("python", "benchmarks/bench.py", *session.posargs, env={"GANZOO_DATA": os.environ.get("GANZOO_DATA", "")})
+    session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
 if __name__ == "__main__":

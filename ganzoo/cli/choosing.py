@@ -10,7 +10,7 @@ import copy
 import difflib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -129,7 +129,7 @@ def _saved(run: Path) -> Layer:
     file = run / "config.json"
     if not file.is_file():
         raise UsageError(f"There is no run in {run}: it has no config.json.")
-    return read_file(file)
+    return replace(read_file(file), optional=True)  # of another component now chosen, what was saved does not apply
 
 
 def _said(section: str, value: Any) -> dict[str, Any]:

@@ -1,0 +1,65 @@
+"""Settings by name, for ``ganzoo run --preset NAME``. Each lies over the recipes and under what you say yourself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ganzoo.api import Preset, hookimpl
+
+
+@hookimpl
+def ganzoo_presets() -> Iterator[Preset]:
+    """The presets."""
+    yield Preset(
+        "quick",
+        "Some seconds, to see that everything works.",
+        {"run.steps": 300, "run.sample_every": 100, "run.checkpoint_every": 0, "gen.width": 16, "disc.width": 16},
+    )
+    yield Preset(
+        "dcgan-paper",
+        "The settings of the DCGAN paper (arXiv:1511.06434): uniform latents, batches of 128.",
+        {
+            "gen": "dcgan",
+            "disc": "dcgan",
+            "loss": "ns",
+            "gen.width": 128,
+            "disc.width": 64,
+            "gen.latent_dim": 100,
+            "gen.prior": "uniform",
+            "run.batch_size": 128,
+        },
+    )
+    yield Preset(
+        "mnist-laptop",
+        "MNIST with a narrow DCGAN, for some minutes on a laptop's processor.",
+        {
+            "data": "mnist",
+            "gen": "dcgan",
+            "disc": "dcgan",
+            "gen.width": 32,
+            "disc.width": 32,
+            "run.steps": 4000,
+        },
+    )
+    yield Preset(
+        "mode-collapse",
+        "The plain minimax game on a ring of eight modes: watch it fall onto one of them.",
+        {"data": "ring", "gen": "mlp", "disc": "mlp", "loss": "minimax", "trainer": "alternating"},
+    )
+    yield Preset(
+        "unrolled-ring",
+        "The same game with the critic unrolled by five steps: it covers the ring (arXiv:1611.02163).",
+        {"data": "ring", "gen": "mlp", "disc": "mlp", "loss": "minimax", "trainer": "unrolled", "trainer.steps": 5},
+    )
+    yield Preset(
+        "r3gan-objective",
+        "Relativistic pairing with both zero-centred penalties and no normalisation (arXiv:2501.05441).",
+        {
+            "loss": "rpgan",
+            "reg": ("r1", "r2"),
+            "gen.norm": "none",
+            "disc.norm": "none",
+            "gen_optim.betas": (0.0, 0.99),
+            "disc_optim.betas": (0.0, 0.99),
+        },
+    )
