@@ -106,16 +106,13 @@ def component(entry: Entry) -> str:
     lines += ["## Options", ""]
     if entry.options:
         prefix = f"--{SECTION_OF[part.kind]}." + (f"{part.name}." if part.kind == "regularizer" else "")
-        rows = [
-            (
-                f"`{prefix}{opt.name.replace('_', '-')}`",
-                f"`{opt.type_name}`",
-                f"`{options.show(opt.default) or 'empty'}`",
-                opt.help,
-            )
-            for opt in entry.options
+        flags = [f"`{prefix}{opt.name.replace('_', '-')}`" for opt in entry.options]
+        values = [f"`{options.show(opt.default) or 'empty'}`" for opt in entry.options]
+        described = [
+            (flag, f"`{opt.type_name}`", value, opt.help)
+            for opt, flag, value in zip(entry.options, flags, values, strict=True)
         ]
-        lines += [*table(("option", "type", "default", "meaning"), rows), ""]
+        lines += [*table(("option", "type", "default", "meaning"), described), ""]
     else:
         lines += ["None.", ""]
     if part.recipe:
@@ -197,7 +194,8 @@ def hooks() -> str:
             about, _, example = inspect.cleandoc(function.__doc__ or "").partition("Example::")
             lines += [f"### `{name}({arguments})`", "", " ".join(about.split()).replace("``", "`"), ""]
             lines += ["```python", textwrap.dedent(example).strip(), "```", ""]
-    return "\n".join(lines).strip()
+    # The examples stay as they are in the code, where they are indented and so have shorter lines.
+    return "\n".join(["<!-- fmt: off -->", "", *lines, "<!-- fmt: on -->"])
 
 
 def overview() -> str:

@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganzoo.api import Spec
     from ganzoo.errors import GanzooError
-    from ganzoo.outputs.export import load
+    from ganzoo.outputs.export import load, load_discriminator
     from ganzoo.registry import config_for, create, describe, list_components
     from ganzoo.training.run import Run
     from ganzoo.training.start import train
 
 __version__ = "0.1.0"
-__all__ = ["GanzooError", "Run", "Spec", "config_for", "create", "describe", "list_components", "load", "train"]
+__all__ = [
+    "GanzooError",
+    "Run",
+    "Spec",
+    "config_for",
+    "create",
+    "describe",
+    "list_components",
+    "load",
+    "load_discriminator",
+    "train",
+]
 
 _HOMES = {
     "GanzooError": "ganzoo.errors",
@@ -28,6 +39,7 @@ _HOMES = {
     "describe": "ganzoo.registry",
     "list_components": "ganzoo.registry",
     "load": "ganzoo.outputs.export",
+    "load_discriminator": "ganzoo.outputs.export",
     "train": "ganzoo.training.start",
 }
 

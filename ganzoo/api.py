@@ -163,6 +163,8 @@ class Component:
         traits: facts that others' rules ask for: a tuple, or a function of ``(config, spec)``.
         aliases: other names for it.
         spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
+        facts: what else ``ganzoo show`` tells, such as ``{"licence": "MIT"}``. A value may be a function that finds it
+            out when it is shown, without importing torch.
     """
 
     kind: Kind
@@ -176,6 +178,7 @@ class Component:
     traits: Traits = ()
     aliases: tuple[str, ...] = ()
     spec: Callable[[Any], Spec] | None = None
+    facts: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -191,6 +194,16 @@ class Component:
     def traits_of(self, config: object, spec: Spec) -> frozenset[str]:
         """The traits it has when built with ``config`` for ``spec``."""
         return frozenset(self.traits(config, spec) if callable(self.traits) else self.traits)
+
+    def known_facts(self) -> dict[str, str]:
+        """The facts, those found out that are functions; one that fails says so instead."""
+        found = {}
+        for name, fact in self.facts.items():
+            try:
+                found[name] = fact() if callable(fact) else fact
+            except Exception as err:
+                found[name] = f"cannot be found out ({type(err).__name__}: {' '.join(str(err).split())})"
+        return found
 
 
 @dataclass(frozen=True)

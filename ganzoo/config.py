@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ganzoo import options
-from ganzoo.api import Choice, Plan, Spec
+from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import NoOptions, Option, option, options_of
 from ganzoo.registry import Registry, registry
@@ -39,6 +39,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "loss": "ns",
     "reg": (),
 }
+CONDITIONAL_PAIR: Final = {"gen": "cgan", "disc": "cgan"}
+"""What ``cond = "on"`` chooses where nothing else names a generator."""
 BUILTIN: Final = "default"
 COMMAND_LINE: Final = "command line"
 
@@ -64,6 +66,9 @@ class RunSettings:
     batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
     seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
     device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
+    cond: Literal["auto", "on", "off"] = option(
+        "auto", help="Labels: on chooses networks that use them, off hides them; auto: used by networks that can."
+    )
     precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Arithmetic of the networks; penalties stay fp32.")
     deterministic: bool = option(False, live=True, help="Bit-equal results on CUDA too, at some cost of speed.")
     ema_half_life: int = option(10_000, min=0, help="Half-life, in images, of the generator's moving average; 0: none.")
@@ -80,7 +85,11 @@ class RunSettings:
 STATIC: Final[Mapping[str, type[Any]]] = {"gen_optim": OptimConfig, "disc_optim": OptimConfig, "run": RunSettings}
 FAN_OUT: Final = {"optim": ("gen_optim", "disc_optim")}
 """Sections that stand for several others: ``optim.lr`` sets both sides'."""
-SHORTHAND: Final = {"data_root": "data.root"}
+SHORTHAND: Final = {
+    "data_root": "data.root",
+    **{name: f"data.{name}" for name in ("size", "channels", "fit", "flip", "crop", "on_bad_image")},
+}
+"""Names that stand for an option of the data set: ``size`` is ``data.size``."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +157,33 @@ class RunConfig:
         return nested
 
     def plan(self, spec: Spec | None = None) -> Plan:
-        """The plan that rules look at; ``spec`` is the data set's own unless given."""
-        return Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
+        """The plan that rules look at; ``spec`` is the data set's own unless given.
+
+        Raises:
+            UsageError: ``cond`` is on, and there are no labels or the generator does not use them.
+        """
+        plan = Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
+        if self.run.cond == "on" and not plan.has(CONDITIONAL, "gen"):
+            raise UsageError(
+                f"cond is on, but the generator {self.gen.name} does not use labels: choose --gen "
+                f"{CONDITIONAL_PAIR['gen']}, or --cond auto."
+            )
+        return plan
 
     def spec(self) -> Spec:
-        """The task, as the data set tells it without importing torch."""
+        """The task, as the data set tells it without importing torch; without labels if ``cond`` is off.
+
+        Raises:
+            UsageError: ``cond`` is on, and the data set has no labels.
+        """
         assert self.data.component.spec is not None
-        return self.data.component.spec(self.data.config)
+        spec = self.data.component.spec(self.data.config)
+        if self.run.cond == "on" and spec.num_classes is None:
+            raise UsageError(
+                f"cond is on, but the data set {self.data.name} has no labels: choose labelled data (of your own images, "
+                "put those of each class into a folder of its own), or --cond auto."
+            )
+        return Spec(spec.shape) if self.run.cond == "off" else spec
 
     def replace(self, **run: Any) -> RunConfig:
         """The same configuration with other settings of the run itself."""
@@ -173,7 +202,7 @@ def resolve(layers: Iterable[Layer] = (), *, known: Registry | None = None) -> R
 class _Resolver:
     def __init__(self, layers: list[Layer], known: Registry) -> None:
         self.registry = known
-        self.explicit = [_expand(layer) for layer in layers]
+        self.explicit = _with_conditional_pair([_expand(layer) for layer in layers])
         self.recipes: list[Layer] = []
 
     def resolve(self) -> RunConfig:
@@ -276,6 +305,23 @@ def _expand(layer: Layer) -> Layer:
             continue
         values[f"run.{path}" if path in run else SHORTHAND.get(path, path)] = value
     return dataclasses.replace(layer, values=values)
+
+
+def _with_conditional_pair(layers: list[Layer]) -> list[Layer]:
+    """Below the layer that says that ``cond`` is on, one that chooses networks which use labels.
+
+    So it is over what presets and files before it choose, and under what the same or a later layer names. Where one of
+    these names a generator, the discriminator is left to the generator's recipe.
+    """
+    for at in range(len(layers) - 1, -1, -1):
+        said = layers[at].values.get("run.cond", "auto")
+        if said == "on":
+            named = any(layer.values.get("gen", "auto") != "auto" for layer in layers[at:])
+            pair = Layer(f"cond ({layers[at].origin})", {} if named else CONDITIONAL_PAIR)
+            return [*layers[:at], pair, *layers[at:]]
+        if said != "auto":
+            break
+    return layers
 
 
 def flatten(nested: Mapping[str, Any], origin: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ _NO_DIRECTORY_SYNC: Final = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 
 def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """:func:`write_bytes` of ``text`` in UTF-8, line ends as they are."""
-    write_bytes(path, text.encode("utf-8"), durable=durable)
+    # Names of files that are not UTF-8 come from Python as surrogates, and go back to the bytes that they were.
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), durable=durable)
 
 
 def write_bytes(path: Path, *data: Buffer, durable: bool = True) -> None:

@@ -172,6 +172,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         "aliases": list(part.aliases),
         "summary": part.summary,
         "paper": part.paper,
+        "facts": part.known_facts(),
         "target": part.target,
         "plugin": {"name": plugin.name, "distribution": plugin.dist, "version": plugin.version},
         "recipe": {path: options.jsonable(value) for path, value in part.recipe.items()},

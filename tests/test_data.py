@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.data import (
     ArrayDataset,
+    Augment,
     DataStream,
     GaussianMixture,
     download_root,
@@ -116,7 +117,7 @@ def test_unit_range_is_exact_at_both_ends() -> None:
         (torch.zeros(2, 1, 8, 8), None, Spec((1, 8, 8)), "of torch.uint8, not"),
         (torch.zeros(2, 3), None, Spec((2,)), "must hold samples"),
         (torch.zeros(0, 2), None, Spec((2,)), "at least one sample"),
-        (torch.zeros(2, 2), None, Spec((2,), 3), "if and only if"),
+        (torch.zeros(2, 2), None, Spec((2,), 3), "of 2, 3 classes needs labels"),
         (torch.zeros(2, 2), torch.zeros(3, dtype=torch.int64), Spec((2,), 3), r"Labels must be \(2,\)"),
         (torch.zeros(2, 2), torch.tensor([0, 3]), Spec((2,), 3), r"in 0 .. 2, but there are 0 and 3"),
     ],
@@ -126,6 +127,75 @@ def test_tensors_that_contradict_the_spec_are_refused(
 ) -> None:
     with pytest.raises(GanzooError, match=words):
         ArrayDataset(samples, labels, spec)
+
+
+def test_labels_are_forgotten_where_the_spec_has_no_classes() -> None:
+    dataset = ArrayDataset(torch.zeros(2, 2), torch.tensor([0, 5]), Spec((2,)))
+    assert dataset.labels is None
+    assert dataset.fetch(torch.tensor([0])).y is None
+
+
+# Flips and crops.
+
+
+def pictures(n: int = 64, side: int = 8) -> torch.Tensor:
+    """Images in which every pixel tells where it belongs."""
+    ramp = torch.arange(side * side, dtype=torch.uint8).view(1, 1, side, side)
+    return ramp.repeat(n, 1, 1, 1)
+
+
+def augmented(augment: Augment, n: int = 64) -> torch.Tensor:
+    x = pictures(n).float()
+    return augment(x, torch.Generator().manual_seed(0))
+
+
+def test_a_flip_mirrors_about_half_of_the_images() -> None:
+    x = augmented(Augment(flip=True), 400)
+    plain = pictures(1)[0].float()
+    mirrored = (x == plain.flip(-1)).flatten(1).all(1)
+    same = (x == plain).flatten(1).all(1)
+    assert torch.equal(mirrored, ~same)
+    assert 0.4 < mirrored.float().mean() < 0.6
+
+
+def test_a_crop_is_a_window_of_the_mirrored_padding() -> None:
+    padded = torch.nn.functional.pad(pictures(1).float(), (2, 2, 2, 2), mode="reflect")[0, 0]
+    windows = {(dy, dx): padded[dy : dy + 8, dx : dx + 8] for dy in range(5) for dx in range(5)}
+    found = set()
+    for image in augmented(Augment(crop=2), 400)[:, 0]:
+        matches = [place for place, window in windows.items() if torch.equal(window, image)]
+        assert len(matches) == 1
+        found.add(matches[0])
+    assert found == windows.keys()
+
+
+def test_augmented_batches_resume_to_the_bit_and_differ_by_rank_and_epoch() -> None:
+    def stream(rank: int = 0, world: int = 1) -> DataStream:
+        dataset = ArrayDataset(pictures(12), None, Spec((1, 8, 8)), Augment(flip=True, crop=3))
+        return DataStream(dataset, 6, 5, rank=rank, world=world)
+
+    whole = stream()
+    batches = [whole.next().x for _ in range(6)]
+    resumed = stream()
+    resumed.position = 18
+    assert all(torch.equal(resumed.next().x, batch) for batch in batches[3:])
+    assert not torch.equal(batches[0], batches[2])
+    assert not torch.equal(stream(0, 2).next().x, stream(1, 2).next().x)
+    plain = ArrayDataset(pictures(12), None, Spec((1, 8, 8)), Augment())
+    assert plain.augment is None
+    assert batches[0].min() >= -1
+
+
+@pytest.mark.parametrize(
+    ("augment", "spec", "words"),
+    [
+        (Augment(flip=True), Spec((2,)), "are for images, and these are points of 2 numbers"),
+        (Augment(crop=8), Spec((1, 8, 9)), "must be less than the sides of the images, which are 1x8x9, not 8"),
+    ],
+)
+def test_what_cannot_be_augmented_is_refused(augment: Augment, spec: Spec, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        augment.check(spec)
 
 
 def test_finite_and_endless_data_sets_refuse_each_others_verb() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import importlib
 import math
 import os
@@ -19,9 +20,10 @@ from PIL import Image
 
 import ganzoo_datasets
 from ganzoo.api import Component, MissingError, Spec
-from ganzoo.data import Dataset, DataStream, GaussianMixture
+from ganzoo.data import Augment, Dataset, DataStream, GaussianMixture
 from ganzoo.options import build
-from ganzoo_datasets import fetching
+from ganzoo.registry import describe
+from ganzoo_datasets import classics, fetching
 from ganzoo_datasets.idx import read_idx
 
 COMPONENTS = {component.name: component for component in ganzoo_datasets.ganzoo_components()}
@@ -161,7 +163,8 @@ def test_swissroll_is_a_spiral() -> None:
 
 def test_plane_data_sets_recommend_networks_for_points() -> None:
     for name in ("ring", "grid", "swissroll"):
-        assert COMPONENTS[name].recipe == {"gen": "mlp", "disc": "mlp"}
+        recipe = COMPONENTS[name].recipe
+        assert (recipe["gen"], recipe["disc"]) == ("mlp", "mlp")
 
 
 # The MNIST family.
@@ -181,43 +184,41 @@ def test_missing_mnist_says_what_to_place_where(no_roots: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+def library(monkeypatch: pytest.MonkeyPatch, **classes: Any) -> None:
+    """A torchvision that has these data sets."""
+
+    class Library:
+        datasets = type("datasets", (), classes)
+
+    monkeypatch.setattr(fetching, "torchvision_module", lambda: Library)
+
+
 def test_a_failed_download_says_so(
     no_roots: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Name or service\nnot known")
+
     class Offline:
-        class datasets:
-            @staticmethod
-            def KMNIST(*_: object, **__: object) -> None:
-                raise OSError("Name or service\nnot known")
+        resources = (("train-images-idx3-ubyte.gz", "0" * 32),)
+        mirrors = ("http://mirror/",)
+        url, tgz_md5 = "http://mirror/cifar", "0" * 32
 
-            CIFAR10 = CelebA = KMNIST
+        def __init__(self, _root: Path, *, download: bool, **_: object) -> None:
+            if not download:
+                raise RuntimeError("Dataset not found or corrupted.")
+            refuse()
 
-    monkeypatch.setattr(fetching, "torchvision_module", lambda: Offline)
+    library(monkeypatch, KMNIST=Offline, CIFAR10=Offline, CelebA=Offline)
+    monkeypatch.setattr(fetching, "download", refuse)
+    monkeypatch.setattr(classics, "download", refuse)
     for name, file in (("kmnist", "train-labels-idx1-ubyte"), ("cifar10", "cifar-10-batches-py"), ("celeba", "celeba")):
         with pytest.raises(MissingError, match=r"download failed \(Name or service not known\): place") as caught:
             create(name)
         assert file in str(caught.value)
         with pytest.raises(MissingError, match="the option download is false"):
             create(name, download=False)
-    assert "Downloading KMNIST to" in caplog.text
-
-
-def test_downloads_go_to_the_root_and_are_read(
-    no_roots: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Online:
-        class datasets:
-            @staticmethod
-            def MNIST(root: Path, *, download: bool, train: bool) -> None:
-                assert download
-                assert train
-                print("Downloading")  # noqa: T201
-                write_mnist(root)
-
-    monkeypatch.setattr(fetching, "torchvision_module", lambda: Online)
-    assert create("mnist", root=no_roots / "new").length == 12
-    assert capsys.readouterr().out == ""
-    assert create("mnist", root=no_roots / "new", download=False).length == 12
+    assert "Downloading CelebA (1.4 GB) from its authors' Google Drive to" in caplog.text
 
 
 def test_cifar10_and_celeba_come_from_the_first_root_that_has_them(
@@ -229,6 +230,7 @@ def test_cifar10_and_celeba_come_from_the_first_root_that_has_them(
         Image.new("RGB", (178, 218), (i, 100, 200)).save(faces / f"{i}.png")
 
     class Found:
+        tgz_md5 = "0" * 32
         base_folder = "celeba"
         filename = ("0.png", "2.png")
         data = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
@@ -239,17 +241,51 @@ def test_cifar10_and_celeba_come_from_the_first_root_that_has_them(
                 raise RuntimeError("Dataset not found or corrupted.")
             self.root = str(root)
 
-    class Library:
-        class datasets:
-            CIFAR10 = CelebA = Found
-
-    monkeypatch.setattr(fetching, "torchvision_module", lambda: Library)
+    library(monkeypatch, CIFAR10=Found, CelebA=Found)
     cifar = create("cifar10", root=no_roots / "elsewhere")
     assert torch.equal(cifar.samples, torch.from_numpy(Found.data).permute(0, 3, 1, 2))
     assert cifar.labels.tolist() == [7, 3]
-    celeba = create("celeba", split="valid")
+    celeba = create("celeba", split="valid", flip=True)
     assert celeba.samples[:, :, 5, 5].tolist() == [[0, 100, 200], [2, 100, 200]]
     assert celeba.samples.shape == (2, 3, 64, 64)
+    assert celeba.augment == Augment(flip=True)
+
+
+def test_a_cifar_archive_placed_by_hand_is_unpacked(no_roots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = no_roots / "cache" / "cifar-10-python.tar.gz"
+    archive.parent.mkdir()
+    archive.write_bytes(b"archive")
+
+    class Packed:
+        tgz_md5 = hashlib.md5(b"archive", usedforsecurity=False).hexdigest()
+        data = np.zeros((1, 32, 32, 3), np.uint8)
+        targets = (1,)
+
+        def __init__(self, root: Path, *, download: bool, **_: object) -> None:
+            if not download or root != archive.parent:
+                raise RuntimeError("Dataset not found or corrupted.")
+
+    library(monkeypatch, CIFAR10=Packed)
+    assert create("cifar10", download=False).length == 1
+    assert describe("dataset", "cifar10")["facts"]["place"] == str(archive)
+
+
+def test_show_tells_where_a_data_set_is_or_would_be(no_roots: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def facts() -> Any:
+        return describe("dataset", "mnist")["facts"]
+
+    raw = Path("MNIST") / "raw"
+    assert facts()["licence"] == "CC BY-SA 3.0"
+    assert facts()["place"] == (
+        f"not on this machine: looked for in {no_roots / 'cache' / raw}; "
+        f"downloaded to {no_roots / 'cache' / raw} when it is used"
+    )
+    monkeypatch.setenv("GANZOO_DATA", str(no_roots / "here"))
+    write_mnist(no_roots / "here")
+    assert facts()["place"] == f"{no_roots / 'here' / raw} (train)"
+    write_mnist(no_roots / "here", prefix="t10k")
+    assert facts()["place"] == f"{no_roots / 'here' / raw} (train and test)"
+    assert all("licence" in c.facts for c in COMPONENTS.values() if c.spec and "root" in c.config.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "list": ("ganzoo.cli.list", "List components and presets."),
     "show": ("ganzoo.cli.show", "Show all about one component: its options, paper and recipe."),
     "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken."),
+    "doctor": ("ganzoo.cli.doctor", "Check this machine: versions, devices, folders, plugins and arithmetic."),
 }
 """Name -> (module that holds its ``command``, help in one line). The help stands here so that it costs no import."""
 

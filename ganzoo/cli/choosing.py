@@ -19,7 +19,8 @@ import click
 
 from ganzoo.cli.shared import PLUGIN_HELP
 from ganzoo.cli.typed import Sectioned, component_options, typed_options
-from ganzoo.config import COMMAND_LINE, SECTIONS, Layer, RunConfig, read_file, resolve
+from ganzoo.config import COMMAND_LINE, SECTIONS, SHORTHAND, Layer, RunConfig, read_file, resolve
+from ganzoo.data.files import SUFFIXES, one_image
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
 from ganzoo.plugins import add_local
@@ -105,6 +106,8 @@ class ChoosingCommand(click.Command):
 
     def _choose(self, into: Choosing, args: list[str]) -> None:
         params = [copy.copy(param) for param in (*component_options(self.components, None), *self.params)]
+        if "run" in self.settings:
+            params.append(click.Option(["--cond"]))  # it chooses components too
         for param in params:
             param.expose_value = True
         passing = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -122,6 +125,8 @@ class ChoosingCommand(click.Command):
         for section in self.components:
             if found.get(section):
                 into.given |= _said(section, found[section])
+        if found.get("cond"):
+            into.given["run.cond"] = found["cond"]
         into.config = into.resolve()
 
 
@@ -151,6 +156,8 @@ def _data(value: str) -> dict[str, str]:
         if not path.exists():
             raise UsageError(f"There is no data set, folder or file {value!r}.") from None
         name = "folder" if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
+        if name is None and path.suffix.lower() in SUFFIXES:
+            raise UsageError(one_image(value)) from None
         if name is None:
             raise UsageError(f"--data takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
         return {"data": name, "data.path": value}
@@ -159,7 +166,11 @@ def _data(value: str) -> dict[str, str]:
 
 def _elsewhere(flag: str, config: RunConfig) -> str | None:
     """A sentence about an option that exists, but for a component which was not chosen."""
-    section, _, rest = flag.lstrip("-").removeprefix("no-").partition(".")
+    word = flag.lstrip("-").removeprefix("no-")
+    path = SHORTHAND.get(word.replace("-", "_"), "")
+    if path:
+        flag = flag.removesuffix(word) + path.replace("_", "-")
+    section, _, rest = (path.replace("_", "-") or word).partition(".")
     name, _, option = rest.rpartition(".")
     if section not in SECTIONS:
         return None

@@ -84,7 +84,8 @@ def _print(facts: dict[str, Any]) -> None:
         _settings("Settings", facts["settings"])
         return
     plugin = facts["plugin"]
-    lines = {
+    lines = {word.capitalize(): text for word, text in facts["facts"].items()}
+    lines |= {
         "Paper": facts["paper"],
         "Aliases": ", ".join(facts["aliases"]),
         "Id": facts["id"],
@@ -93,7 +94,7 @@ def _print(facts: dict[str, Any]) -> None:
     }
     for word, text in lines.items():
         if text:
-            terminal.say(f"  {word + ':':<9}{text}")
+            terminal.say(f"  {word + ':':<{1 + max(map(len, lines))}} {text}")
     if facts["options"]:
         terminal.say()
         rows = [(_flag(facts, o["name"]), o["type"], _text(o["default"]), o["help"]) for o in facts["options"]]

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from ganzoo.cli.shared import ComponentName
-from ganzoo.config import BUILTIN, DEFAULTS, FAN_OUT, SECTIONS, STATIC, RunConfig
+from ganzoo.config import BUILTIN, DEFAULTS, FAN_OUT, SECTIONS, SHORTHAND, STATIC, RunConfig
 from ganzoo.errors import UsageError
 from ganzoo.options import Option, options_of, show
 
@@ -19,7 +19,7 @@ Given = Callable[[str, Any], None]
 
 _FIRST: Final = ("run", "optim", "gen_optim", "disc_optim")
 _TITLES: Final = {"run": "Run", "optim": "Optimisers", "gen_optim": "Optimisers", "disc_optim": "Optimisers"}
-_ALSO: Final = {"data.root": "--data-root"}
+_ALSO: Final = {path: "--" + word.replace("_", "-") for word, path in SHORTHAND.items()}
 
 
 class Sectioned(click.Option):
@@ -107,8 +107,8 @@ def _typed(path: str, option: Option, text: str, title: str, given: Given) -> cl
 
     flag, name = flag_of(path), re.sub(r"\W", "_", path)
     if option.type is bool:
-        switch = f"{flag}/--no-{flag.removeprefix('--')}"
-        return Sectioned([switch, name], default=None, expose_value=False, callback=keep, help=text, section=title)
+        flags = [f"{each}/--no-{each.removeprefix('--')}" for each in (flag, _ALSO.get(path)) if each]
+        return Sectioned([*flags, name], default=None, expose_value=False, callback=keep, help=text, section=title)
     value = Value(option)
     return Sectioned(
         [flag, *filter(None, [_ALSO.get(path)]), name],

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.backends import torchvision as torchvision_module
 
 if TYPE_CHECKING:
+    from ganzoo.data.augment import Augment
     from ganzoo.data.dataset import ArrayDataset, Dataset, GaussianMixture, SampledDataset
+    from ganzoo.data.fetch import download
     from ganzoo.data.files import ImageFiles, list_images
     from ganzoo.data.images import choose_shape, decode_images
     from ganzoo.data.pixels import resize, to_unit
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArrayDataset",
+    "Augment",
     "Batch",
     "DataStream",
     "Dataset",
@@ -26,6 +29,7 @@ __all__ = [
     "SampledDataset",
     "choose_shape",
     "decode_images",
+    "download",
     "download_root",
     "list_images",
     "resize",
@@ -36,6 +40,7 @@ __all__ = [
 
 _HOMES = {
     "ArrayDataset": "ganzoo.data.dataset",
+    "Augment": "ganzoo.data.augment",
     "Batch": "ganzoo.nn.bundle",
     "DataStream": "ganzoo.data.stream",
     "Dataset": "ganzoo.data.dataset",
@@ -44,6 +49,7 @@ _HOMES = {
     "SampledDataset": "ganzoo.data.dataset",
     "choose_shape": "ganzoo.data.images",
     "decode_images": "ganzoo.data.images",
+    "download": "ganzoo.data.fetch",
     "download_root": "ganzoo.data.roots",
     "list_images": "ganzoo.data.files",
     "resize": "ganzoo.data.pixels",

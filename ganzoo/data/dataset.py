@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import GanzooError, Spec
+from ganzoo.data.augment import Augment
 from ganzoo.data.pixels import to_unit
 from ganzoo.nn.bundle import Batch
 
@@ -20,12 +21,16 @@ _SHARE_OF_FREE_MEMORY = 0.5
 class Dataset(ABC):
     """Real samples. A component's class is built as ``Target(config, spec)``.
 
+    A spec without classes asks for samples without labels, whatever there is.
+
     Attributes:
         spec: shape of a sample and number of classes.
         length: how many samples there are; None if they are drawn on the fly without end.
+        augment: what a stream does to the samples that it fetches; None for nothing.
     """
 
     length: int | None
+    augment: Augment | None = None
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -49,8 +54,9 @@ class ArrayDataset(Dataset):
 
     Args:
         samples: images ``[N, C, H, W]`` uint8, or points ``[N, D]`` float32, which are left as they are.
-        labels: ``[N]`` int64 in ``0 .. spec.num_classes - 1``, or None.
+        labels: ``[N]`` int64 in ``0 .. spec.num_classes - 1``, or None; forgotten if ``spec`` has no classes.
         spec: what one sample is.
+        augment: flips and crops for a stream to make; ``fetch`` gives the samples as they are.
 
     Raises:
         GanzooError: the tensors are not what ``spec`` says.
@@ -58,9 +64,13 @@ class ArrayDataset(Dataset):
 
     length: int
 
-    def __init__(self, samples: Tensor, labels: Tensor | None, spec: Spec) -> None:
+    def __init__(self, samples: Tensor, labels: Tensor | None, spec: Spec, augment: Augment | None = None) -> None:
         super().__init__(spec)
+        labels = labels if spec.num_classes else None
         _check(samples, labels, spec)
+        if augment:
+            augment.check(spec)
+            self.augment = augment
         self.samples = samples.contiguous()
         self.labels = labels
         self.length = len(samples)
@@ -148,8 +158,8 @@ def _check(samples: Tensor, labels: Tensor | None, spec: Spec) -> None:
         )
     if len(samples) == 0:
         raise GanzooError("A data set needs at least one sample.")
-    if (labels is None) != (spec.num_classes is None):
-        raise GanzooError("A data set has labels if and only if its spec has a number of classes.")
+    if labels is None and spec.num_classes is not None:
+        raise GanzooError(f"A data set of {spec} needs labels.")
     if labels is None or spec.num_classes is None:
         return
     if labels.shape != samples.shape[:1] or labels.dtype != torch.int64:

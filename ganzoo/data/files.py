@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal
@@ -48,10 +49,10 @@ class ImageFiles:
     def open(self) -> Iterator[Callable[[str], bytes]]:
         """A function that reads the bytes of a file by its name; threads may share it."""
         if self.path.is_dir():
-            yield lambda name: _read_file(self.path / name)
+            yield partial(_read_file, self.path)
         else:
             with _open_zip(self.path) as archive:
-                yield lambda name: _read_member(archive, name)
+                yield partial(_read_member, archive)
 
 
 def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
@@ -66,6 +67,8 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     path = path.expanduser()
     if path.is_dir():
         names = sorted(name for name in _walk(path) if _is_image(name))
+    elif path.suffix.lower() in SUFFIXES and path.is_file():
+        raise UsageError(one_image(path))
     elif path.is_file():
         with _open_zip(path) as archive:
             names = sorted({info.filename for info in archive.infolist() if _is_image(info.filename)})
@@ -75,6 +78,11 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
         raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}.")
     found, classes = _classes(names, path) if labels else (None, ())
     return ImageFiles(path, tuple(names), found, classes)
+
+
+def one_image(path: Path | str) -> str:
+    """The sentence for one image where many are needed, be it a photo or a sheet of many small pictures."""
+    return f"{path} is a single image, and a GAN learns from many: cut a sheet into its pictures, and name their folder."
 
 
 def _walk(root: Path) -> Iterator[str]:
@@ -124,7 +132,8 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
         raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
 
 
-def _read_file(path: Path) -> bytes:
+def _read_file(folder: Path, name: str) -> bytes:
+    path = folder / name
     _refuse_large(path.stat().st_size)
     return path.read_bytes()
 

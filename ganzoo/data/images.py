@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -26,6 +26,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 _LOG = logging.getLogger("ganzoo")
 _SURVEYED: Final = 256
+_NAMED: Final = 5
 _SURVEYED_FOR_COLOUR: Final = 64
 _SHARED_CAP: Final = 128
 _SERVABLE: Final = [side for side in range(8, 65) if Spec((1, side, side)).pyramid]
@@ -87,11 +88,12 @@ def decode_images(
         raise UsageError(
             f"{len(files)} images of {'x'.join(map(str, shape))} do not fit into memory; choose a smaller size."
         ) from None
+    bad: dict[str, str] = {}
     good = np.zeros(len(files), bool)
     with files.open() as read, _strict_pillow():
 
         def decode_into(i: int) -> None:
-            with _reading(files, files.names[i], on_bad_image):
+            with _reading(files, files.names[i], on_bad_image, bad):
                 pixels[i] = decode(read(files.names[i]), shape, fit)
                 good[i] = True
 
@@ -102,11 +104,18 @@ def decode_images(
             pool.shutdown(cancel_futures=True)
     kept: list[int] = np.flatnonzero(good).tolist()
     if not kept:
-        raise UsageError(f"None of the {len(files)} images in {files.path} can be read.")
-    if len(kept) < len(files):
-        _LOG.warning("%d of %d images in %s were left out: unreadable.", len(files) - len(kept), len(files), files.path)
+        raise UsageError(f"None of the {len(files)} images in {files.path} can be read; {_named(bad)}.")
+    if bad:
+        were = "image was" if len(bad) == 1 else "images were"
+        _LOG.warning("%d of %d %s left out of %s: %s.", len(bad), len(files), were, files.path, _named(bad))
         pixels = pixels[kept]
     return pixels, kept
+
+
+def _named(bad: Mapping[str, str]) -> str:
+    """Some of the images that cannot be read, each with the reason."""
+    words = [f"{name} ({bad[name]})" for name in sorted(bad)[:_NAMED]]
+    return ", ".join(words) + f" and {len(bad) - _NAMED} more" * (len(bad) > _NAMED)
 
 
 def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixels:
@@ -189,17 +198,25 @@ def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 @contextmanager
-def _reading(files: ImageFiles, name: str, on_bad_image: OnBadImage) -> Iterator[None]:
-    """Turns whatever a broken file raises into one sentence, or into nothing if it is to be skipped."""
+def _reading(
+    files: ImageFiles, name: str, on_bad_image: OnBadImage, bad: dict[str, str] | None = None
+) -> Iterator[None]:
+    """Turns whatever a broken file raises into one sentence, or into an entry of ``bad`` if it is to be skipped."""
+    from PIL import UnidentifiedImageError
+
     try:
         yield
     except Exception as err:  # Pillow raises almost anything for a broken file
+        reason = " ".join(str(err).split()) or type(err).__name__
+        if isinstance(err, UnidentifiedImageError):
+            reason = "no image format that is known here"
         if on_bad_image == "refuse":
-            reason = " ".join(str(err).split()) or type(err).__name__
             raise UsageError(
-                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it, or set the option "
-                "on_bad_image to skip."
+                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it, or skip such images "
+                "with --on-bad-image skip."
             ) from err
+        if bad is not None:
+            bad[name] = reason
 
 
 @contextmanager

@@ -15,7 +15,7 @@ class DataStream:
 
     A finite data set is an endless concatenation of permutations, that of epoch ``e`` being a function of
     (seed, e): a batch may span epochs, may be larger than the data set, and no sample is ever left out. An endless
-    one is drawn with random numbers seeded by (seed, position, rank).
+    one is drawn, and the samples of a finite one are augmented, with random numbers seeded by (seed, position, rank).
 
     Args:
         dataset: it is moved to ``device``.
@@ -51,6 +51,7 @@ class DataStream:
         self.world = world
         self._share = batch_size // world
         self._rng = torch.Generator(self.device if dataset.length is None else "cpu")
+        self._chance = torch.Generator(self.device)
         self._position = 0
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
@@ -74,7 +75,11 @@ class DataStream:
             self._rng.manual_seed(derive_seed(self.seed, "draw", position, self.rank))
             return self.dataset.draw(self._share, self._rng)
         start = position + self.rank * self._share
-        return self.dataset.fetch(self._indices(start, start + self._share, self.dataset.length))
+        batch = self.dataset.fetch(self._indices(start, start + self._share, self.dataset.length))
+        if not self.dataset.augment:
+            return batch
+        self._chance.manual_seed(derive_seed(self.seed, "augment", position, self.rank))
+        return Batch(self.dataset.augment(batch.x, self._chance), batch.y)
 
     def _indices(self, start: int, stop: int, length: int) -> Tensor:
         parts = []

@@ -68,6 +68,9 @@ class Regularizer(nn.Module, ABC):
     name: ClassVar[str] = "penalty"
     """Its term in the metrics."""
 
+    slope: float | None = None
+    """The norm that it draws the critic's gradients to; whether they come near it is watched while training."""
+
     def __init__(self, config: object, spec: Spec) -> None:
         super().__init__()
         self.config = config

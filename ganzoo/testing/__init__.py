@@ -1,36 +1,21 @@
-"""For tests of components, ours and yours."""
+"""The conformance kit: what every component promises, as checks for your own tests. Three lines, in any pytest::
 
-from __future__ import annotations
+    import pytest
+    from ganzoo.testing import checks_for
 
-import torch
+    @pytest.mark.parametrize("check", checks_for("generator", "acme/tiny", width=8), ids=str)
+    def test_tiny(check):
+        check()
 
-from ganzoo.config import RunConfig
-from ganzoo.data import DataStream
-from ganzoo.nn import Bundle, Trainer
-from ganzoo.registry import build
-from ganzoo.training.build import build_bundle, check_what_was_built
+A check is a plain function that raises an ``AssertionError`` whose sentence names the component, what is wrong, and what
+to do; so any test runner will do, and ``check_component("generator", "acme/tiny")`` makes all of them at once. Options
+are given as to ``ganzoo.create``: small ones keep the checks quick.
 
-__all__ = ["take_steps"]
+Built-in components pass the same checks.
+"""
 
+from ganzoo.testing.checks import check_component, checks_for
+from ganzoo.testing.subject import SPECS, Check
+from ganzoo.testing.training import noise, take_steps
 
-def take_steps(config: RunConfig, steps: int = 2) -> tuple[Bundle, list[dict[str, float]]]:
-    """Train ``config`` for some steps on the CPU without a run directory.
-
-    Returns:
-        The bundle as it is after the last step, and each step's metrics.
-
-    Raises:
-        UsageError: a rule refuses the configuration.
-    """
-    spec = config.spec()
-    device = torch.device("cpu")
-    bundle = build_bundle(config, spec, device)
-    check_what_was_built(config.plan(spec), bundle)
-    trainer: Trainer = build(config.trainer, spec)
-    trainer.setup(bundle)
-    stream = DataStream(build(config.data, spec).to(device), config.run.batch_size, config.run.seed, device)
-    metrics = []
-    for step in range(steps):
-        bundle.begin(step)
-        metrics.append({name: value.item() for name, value in trainer.step(stream).items()})
-    return bundle, metrics
+__all__ = ["SPECS", "Check", "check_component", "checks_for", "noise", "take_steps"]

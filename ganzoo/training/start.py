@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,12 @@ def start(
         say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
     notes = {"device": str(choice.device), "incompatible": broken}
     run = Run(resume, config, spec) if resume else Run.create(config, spec, notes)
-    session = Session(run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible)
+    try:
+        session = Session(run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible)
+    except BaseException:
+        if not resume:
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+        raise
     if resume:
         session.restore()
         run.write_config(notes)

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from ganzoo.api import Component, Spec, hookimpl, option
+from ganzoo.api import Component, Spec, UsageError, hookimpl, option
+from ganzoo.data.augment import CROP_HELP, FLIP_HELP, Augment
 from ganzoo.data.files import Channels, Fit, OnBadImage
 
 _ROOT_HELP = "Folder to look in first; then come GANZOO_DATA and the user's cache."
+_FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
 _DOWNLOAD_HELP = "Whether to download it when it is not on this machine."
 # ReLU networks with orthogonal weights, as the unrolled paper uses on its ring (arXiv:1611.02163, appendix A), with
 # learning rates ten and three times its 1e-4, so that 5,000 steps tell what its 25,000 do. Measured on the ring: the
@@ -46,6 +48,8 @@ class StoredConfig:
     split: Literal["train", "test"] = option("train", help="Which part of the data set.")
     size: int | None = option(None, min=4, help="Height and width to resize to; none: as published.")
     download: bool = option(True, live=True, help=_DOWNLOAD_HELP)
+    flip: bool = option(False, help=FLIP_HELP)
+    crop: int = option(0, min=0, help=CROP_HELP)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,18 @@ class CelebaConfig:
     split: Literal["train", "valid", "test"] = option("train", help="Which part of the data set.")
     size: int | None = option(64, min=4, help="Height and width of the square cut from the middle; none: 178.")
     download: bool = option(True, live=True, help=_DOWNLOAD_HELP)
+    flip: bool = option(False, help=FLIP_HELP)
+    crop: int = option(0, min=0, help=CROP_HELP)
 
 
 @dataclass(frozen=True)
-class StackedConfig(StoredConfig):
+class StackedConfig:
     """Options of ``stacked-mnist``."""
 
+    root: Path | None = option(None, live=True, help=_ROOT_HELP)
+    split: Literal["train", "test"] = option("train", help="Which part of the data set.")
+    size: int | None = option(None, min=4, help="Height and width to resize to; none: as published.")
+    download: bool = option(True, live=True, help=_DOWNLOAD_HELP)
     labelled: bool = option(False, help="Whether samples carry the class 100 a + 10 b + c of their digits a, b, c.")
 
 
@@ -101,6 +111,8 @@ class FolderConfig:
     fit: Fit = option("crop", help="Other proportions: cut the middle out, add black, or distort.")
     labels: bool = option(True, help="Whether sub-folders, if there are at least two, are classes.")
     on_bad_image: OnBadImage = option("refuse", help="What to do about an image that cannot be read.")
+    flip: bool = option(False, help=FLIP_HELP)
+    crop: int = option(0, min=0, help=CROP_HELP)
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,9 @@ class NpzConfig:
     path: Path | None = option(None, help="The .npz file.")
     images: str | None = option(None, help="Name of the array of samples; none: images, x, arr_0 or x_train.")
     labels: str | None = option(None, help="Name of the array of labels; none: labels, y or y_train if there is one.")
+    size: int | None = option(None, min=4, help="Height and width to resize images to; none: as they are.")
+    flip: bool = option(False, help=FLIP_HELP)
+    crop: int = option(0, min=0, help=CROP_HELP)
 
 
 def digits_spec(config: DigitsConfig) -> Spec:
@@ -120,26 +135,68 @@ def digits_spec(config: DigitsConfig) -> Spec:
 def stored_spec(channels: int, size: int, num_classes: int | None, config: StoredConfig | CelebaConfig) -> Spec:
     """What a published data set of images holds, ``size`` being its own."""
     side = config.size or size
-    return Spec((channels, side, side), num_classes)
+    return Augment(config.flip, config.crop).check(Spec((channels, side, side), num_classes))
 
 
 def stacked_spec(config: StackedConfig) -> Spec:
     """What ``stacked-mnist`` holds."""
-    return stored_spec(3, 28, 1000 if config.labelled else None, config)
+    side = config.size or 28
+    return Spec((3, side, side), 1000 if config.labelled else None)
+
+
+def ring_spec(config: RingConfig) -> Spec:
+    """What ``ring`` holds."""
+    return Spec((2,), config.modes)
+
+
+def grid_spec(config: GridConfig) -> Spec:
+    """What ``grid`` holds."""
+    return Spec((2,), config.side**2)
+
+
+def swissroll_spec(config: SwissRollConfig) -> Spec:
+    """What ``swissroll`` holds."""
+    return Spec((2,))
 
 
 def folder_spec(config: FolderConfig) -> Spec:
     """What the folder or zip holds; looks at its list and at some images."""
     from ganzoo_datasets.folder_source import folder_source
 
-    return folder_source(config).spec
+    return Augment(config.flip, config.crop).check(folder_source(config).spec)
 
 
 def npz_spec(config: NpzConfig) -> Spec:
     """What the npz holds; reads its headers and its labels."""
     from ganzoo_datasets.npz_source import npz_source
 
-    return npz_source(config).spec
+    spec = npz_source(config).spec
+    if config.size is not None:
+        if not spec.is_image:
+            raise UsageError(f"The option size is for images, and the samples in {config.path} are points.")
+        spec = Spec((spec.shape[0], config.size, config.size), spec.num_classes)
+    return Augment(config.flip, config.crop).check(spec)
+
+
+def place_of_idx(folder: str) -> str:
+    """Where a data set of MNIST's family is."""
+    from ganzoo_datasets.places import idx_place
+
+    return idx_place(folder)
+
+
+def place_of_cifar() -> str:
+    """Where CIFAR-10 is."""
+    from ganzoo_datasets.places import cifar_place
+
+    return cifar_place()
+
+
+def place_of_celeba() -> str:
+    """Where CelebA is."""
+    from ganzoo_datasets.places import celeba_place
+
+    return celeba_place()
 
 
 @hookimpl
@@ -153,21 +210,33 @@ def ganzoo_components() -> Iterator[Component]:
         spec=digits_spec,
         summary="1,797 handwritten digits of 8x8, included (UCI; E. Alpaydin, C. Kaynak; CC BY 4.0).",
         paper="doi:10.24432/C50P49",
-        recipe={},
+        facts={
+            "samples": "1,797 of 1x8x8",
+            "classes": "10, the digits",
+            "licence": "CC BY 4.0",
+            "place": "ships with ganzoo",
+        },
     )
-    for name, summary, paper in (
-        ("mnist", "Handwritten digits, 28x28 grey, 60,000 and 10,000.", "doi:10.1109/5.726791"),
-        ("fashion-mnist", "Pictures of clothes, 28x28 grey, 60,000 and 10,000.", "arXiv:1708.07747"),
-        ("kmnist", "Handwritten Japanese characters, 28x28 grey, 60,000 and 10,000.", "arXiv:1812.01718"),
+    for name, what, classes, licence, paper in (
+        ("mnist", "Handwritten digits", "the digits", "CC BY-SA 3.0", "doi:10.1109/5.726791"),
+        ("fashion-mnist", "Pictures of clothes", "kinds of clothes", "MIT", "arXiv:1708.07747"),
+        ("kmnist", "Handwritten Japanese characters", "hiragana", "CC BY-SA 4.0", "arXiv:1812.01718"),
     ):
+        target = name.title().replace("-", "")
         yield Component(
             "dataset",
             name,
-            target=f"ganzoo_datasets.mnist:{name.title().replace('-', '')}",
+            target=f"ganzoo_datasets.mnist:{target}",
             config=StoredConfig,
             spec=partial(stored_spec, 1, 28, 10),
-            summary=summary,
+            summary=f"{what}, 28x28 grey, 60,000 and 10,000.",
             paper=paper,
+            facts={
+                "samples": "60,000 (train) and 10,000 (test) of 1x28x28",
+                "classes": f"10, {classes}",
+                "licence": licence,
+                "place": partial(place_of_idx, _FOLDERS[name]),
+            },
         )
     yield Component(
         "dataset",
@@ -177,6 +246,12 @@ def ganzoo_components() -> Iterator[Component]:
         spec=stacked_spec,
         summary="Three random MNIST digits as red, green and blue: 1000 modes, drawn without end.",
         paper="arXiv:1611.02163",
+        facts={
+            "samples": "without end, of 3x28x28",
+            "classes": "1000 if labelled, the triples of digits",
+            "licence": "that of MNIST, CC BY-SA 3.0",
+            "place": partial(place_of_idx, _FOLDERS["mnist"]),
+        },
     )
     yield Component(
         "dataset",
@@ -186,6 +261,12 @@ def ganzoo_components() -> Iterator[Component]:
         spec=partial(stored_spec, 3, 32, 10),
         summary="Ten kinds of things, 32x32 colour, 50,000 and 10,000.",
         paper="https://www.cs.toronto.edu/~kriz/cifar.html",
+        facts={
+            "samples": "50,000 (train) and 10,000 (test) of 3x32x32",
+            "classes": "10, kinds of animals and vehicles",
+            "licence": "none stated; its authors ask to be cited",
+            "place": place_of_cifar,
+        },
     )
     yield Component(
         "dataset",
@@ -195,13 +276,19 @@ def ganzoo_components() -> Iterator[Component]:
         spec=partial(stored_spec, 3, 178, None),
         summary="Faces, the middle of 178x218 colour, 162,770, 19,867 and 19,962.",
         paper="arXiv:1411.7766",
+        facts={
+            "samples": "162,770 (train), 19,867 (valid) and 19,962 (test) of 3x64x64, or of any size up to 178",
+            "classes": "none",
+            "licence": "for research that is not commercial only",
+            "place": place_of_celeba,
+        },
     )
     yield Component(
         "dataset",
         "ring",
         target="ganzoo_datasets.toys:Ring",
         config=RingConfig,
-        spec=lambda config: Spec((2,), config.modes),
+        spec=ring_spec,
         summary="Gaussians on a circle in the plane, drawn without end.",
         paper="arXiv:1611.02163",
         recipe=_PLANE_RECIPE,
@@ -211,7 +298,7 @@ def ganzoo_components() -> Iterator[Component]:
         "grid",
         target="ganzoo_datasets.toys:Grid",
         config=GridConfig,
-        spec=lambda config: Spec((2,), config.side**2),
+        spec=grid_spec,
         summary="Gaussians on a square grid in the plane, drawn without end.",
         paper="arXiv:1705.07761",
         recipe=_PLANE_RECIPE,
@@ -221,7 +308,7 @@ def ganzoo_components() -> Iterator[Component]:
         "swissroll",
         target="ganzoo_datasets.toys:SwissRoll",
         config=SwissRollConfig,
-        spec=lambda _config: Spec((2,)),
+        spec=swissroll_spec,
         summary="A spiral in the plane, drawn without end.",
         paper="arXiv:1704.00028",
         recipe=_PLANE_RECIPE,
@@ -233,6 +320,10 @@ def ganzoo_components() -> Iterator[Component]:
         config=FolderConfig,
         spec=folder_spec,
         summary="Your images: a folder or a zip; sub-folders are classes.",
+        facts={
+            "samples": "what --data PATH holds: PNG, JPEG, WebP, BMP, GIF, TIFF, PGM and PPM of any size",
+            "classes": "its sub-folders, if there are at least two",
+        },
         aliases=("images",),
     )
     yield Component(
@@ -242,6 +333,10 @@ def ganzoo_components() -> Iterator[Component]:
         config=NpzConfig,
         spec=npz_spec,
         summary="Your arrays: images or points, with or without labels, in a NumPy .npz.",
+        facts={
+            "samples": "what --data FILE.npz holds: (N, H, W), (N, H, W, C), (N, C, H, W) or points (N, D)",
+            "classes": "those of its array of labels, if there is one",
+        },
     )
 
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import MissingError, Spec
-from ganzoo.data import ArrayDataset, Batch, SampledDataset, download_root, resize, search_roots, to_unit
+from ganzoo.data import ArrayDataset, Augment, Batch, SampledDataset, download_root, resize, search_roots, to_unit
 from ganzoo_datasets import StackedConfig, StoredConfig
-from ganzoo_datasets.fetching import missing, torchvision_dataset
+from ganzoo_datasets.fetching import download_idx, missing
 from ganzoo_datasets.idx import read_idx
+from ganzoo_datasets.places import find_idx, idx_names
 
 _SIDE = 28
 _CLASSES = 10
@@ -26,7 +27,7 @@ class Mnist(ArrayDataset):
     """Name of the folder below a root, and of torchvision's class."""
 
     def __init__(self, config: StoredConfig, spec: Spec) -> None:
-        super().__init__(*load(self.folder, config), spec)
+        super().__init__(*load(self.folder, config), spec, Augment(config.flip, config.crop))
 
 
 class FashionMnist(Mnist):
@@ -61,16 +62,15 @@ class StackedMnist(SampledDataset):
         return Batch(x, a * 100 + b * 10 + c)
 
 
-def load(folder: str, config: StoredConfig) -> tuple[Tensor, Tensor]:
+def load(folder: str, config: StoredConfig | StackedConfig) -> tuple[Tensor, Tensor]:
     """Images ``[N, 1, size, size]`` uint8 and labels ``[N]`` int64; downloads them if need be.
 
     Raises:
         MissingError: they are not there and cannot be downloaded, or are broken.
     """
-    prefix = "train" if config.split == "train" else "t10k"
-    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+    names = idx_names(config.split)
     roots = search_roots(config.root)
-    files = _find(roots, folder, names)
+    files = find_idx(roots, folder, names)
     if files is None:
         files = _download(roots, folder, names, config)
     images, labels = read_idx(files[0], 3), read_idx(files[1], 1)
@@ -85,32 +85,17 @@ def load(folder: str, config: StoredConfig) -> tuple[Tensor, Tensor]:
     return resize(pixels, config.size or _SIDE), torch.from_numpy(labels.astype(np.int64))
 
 
-def _find(roots: list[Path], folder: str, names: tuple[str, ...]) -> list[Path] | None:
-    for root in roots:
-        found = [
-            path
-            for name in names
-            for path in (root / folder / "raw" / name, root / folder / "raw" / f"{name}.gz")
-            if path.is_file()
-        ]
-        by_name = {path.name.removesuffix(".gz"): path for path in reversed(found)}
-        if len(by_name) == len(names):
-            return [by_name[name] for name in names]
-    return None
-
-
-def _download(roots: list[Path], folder: str, names: tuple[str, ...], config: StoredConfig) -> list[Path]:
-    target = download_root(config.root)
-    advice = f"place {' and '.join(names)} (each plain or as .gz) in {target / folder / 'raw'}"
+def _download(
+    roots: list[Path], folder: str, names: tuple[str, ...], config: StoredConfig | StackedConfig
+) -> list[Path]:
+    target = download_root(config.root) / folder / "raw"
+    advice = f"place {' and '.join(names)} (each plain or as .gz) in {target}"
     if not config.download:
         raise missing(folder, roots, f"{advice}, or allow the download")
     try:
-        torchvision_dataset(folder, target, download=True, train=config.split == "train")
+        download_idx(folder, target, names)
     except MissingError:
         raise
     except Exception as err:
         raise missing(folder, roots, advice, err) from err
-    files = _find([target], folder, names)
-    if files is None:
-        raise missing(folder, roots, advice, FileNotFoundError("it left no such files"))
-    return files
+    return [target / f"{name}.gz" for name in names]

@@ -65,7 +65,7 @@ class NpzSource:
         pixels = _pixels(array, where)
         if self.channels_last:
             pixels = pixels.transpose(0, 3, 1, 2)
-        return np.ascontiguousarray(pixels.reshape(len(pixels), *self.spec.shape)), labels
+        return np.ascontiguousarray(pixels.reshape(len(pixels), -1, *pixels.shape[-2:])), labels
 
 
 def npz_source(config: NpzConfig) -> NpzSource:

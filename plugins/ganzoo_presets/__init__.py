@@ -44,7 +44,14 @@ def ganzoo_presets() -> Iterator[Preset]:
     yield Preset(
         "mode-collapse",
         "The plain minimax game on a ring of eight modes: watch it fall onto one of them.",
-        {"data": "ring", "gen": "mlp", "disc": "mlp", "loss": "minimax", "trainer": "alternating"},
+        {
+            "data": "ring",
+            "gen": "mlp",
+            "disc": "mlp",
+            "loss": "minimax",
+            "trainer": "alternating",
+            "run.ema_half_life": 0,  # an average over time would hide how it goes round
+        },
     )
     yield Preset(
         "unrolled-ring",

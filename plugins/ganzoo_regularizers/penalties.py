@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ganzoo.api import Spec
 from ganzoo.nn import CriticPass, Regularizer, dragan_penalty, gradient_penalty, r1_penalty, r2_penalty
 from ganzoo_regularizers import NormPenaltyConfig, ZeroPenaltyConfig
 
@@ -13,6 +14,10 @@ class GradientPenalty(Regularizer):
 
     config: NormPenaltyConfig
     name = "gp"
+
+    def __init__(self, config: NormPenaltyConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.slope = config.target
 
     def penalty(self, critic_pass: CriticPass) -> Tensor:
         """The weighted penalty, a scalar."""
@@ -24,6 +29,10 @@ class Dragan(Regularizer):
 
     config: NormPenaltyConfig
     name = "dragan"
+
+    def __init__(self, config: NormPenaltyConfig, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.slope = config.target
 
     def penalty(self, critic_pass: CriticPass) -> Tensor:
         """The weighted penalty, a scalar."""

@@ -76,6 +76,7 @@ class WganGradientPenalty(Regularizer):
 
     config: WganGpConfig
     name = "gp"
+    slope = 1.0
 
     def penalty(self, critic_pass: CriticPass) -> Tensor:
         """The weighted penalty, a scalar."""

@@ -1,0 +1,202 @@
+"""Promises of losses and regularizers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ganzoo.api import Spec
+from ganzoo.nn import Batch, Bundle, CriticPass, Loss, Regularizer
+from ganzoo.testing.networks import check_safetensors, equal
+from ganzoo.testing.subject import Subject
+from ganzoo.testing.training import Session, noise
+
+POINTS: Final = Spec((2,))
+IMAGES: Final = Spec((1, 8, 8), 3)
+_BATCH: Final = 8
+_HUGE: Final = 1e4
+
+
+def _logits(center: float, seed: int) -> Tensor:
+    rng = torch.Generator().manual_seed(seed)
+    return (center + 0.1 * torch.randn(_BATCH, generator=rng)).requires_grad_()
+
+
+def _generator(loss: Loss, fake: Tensor, real: Tensor) -> Tensor:
+    return loss.generator(fake, real if loss.uses_real else None)
+
+
+def returns_scalars(subject: Subject) -> None:
+    """Both objectives are scalars in the graph of the logits."""
+    loss: Loss = subject.build(POINTS)
+    real, fake = _logits(0.5, 1), _logits(-0.5, 2)
+    for name, term in (("discriminator", loss.discriminator(real, fake)), ("generator", _generator(loss, fake, real))):
+        what = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"type {type(term).__name__}"
+        scalar = isinstance(term, Tensor) and term.dim() == 0
+        subject.expect(scalar, f"returns from {name}() something of {what}, not a scalar", "take the mean over the batch")
+        subject.expect(term.dtype == torch.float32, f"returns {term.dtype} from {name}()", "keep the type of the logits")
+        subject.expect(
+            term.requires_grad, f"returns from {name}() what no gradient leads through", "do not detach the logits"
+        )
+
+
+def pulls_logits_the_right_way(subject: Subject) -> None:
+    """The discriminator raises real logits and lowers those of fakes; the generator raises those of fakes."""
+    loss: Loss = subject.build(POINTS)
+    real, fake = _logits(-0.5, 1), _logits(0.5, 2)
+    on_real, on_fake = _gradients(loss.discriminator(real, fake), real, fake)
+    subject.expect(
+        on_real.sum() < 0 < on_fake.sum(),
+        "does not teach the discriminator to be high on reals and low on fakes",
+        "turn the sign of its discriminator term: logits are high on real for every loss",
+    )
+    real, fake = _logits(0.5, 1), _logits(-0.5, 2)
+    (on_fake,) = _gradients(_generator(loss, fake, real), fake)
+    subject.expect(
+        on_fake.sum() < 0,
+        "does not teach the generator to raise the logits of its samples",
+        "turn the sign of its generator term, which is minimised",
+    )
+
+
+def _gradients(term: Tensor, *wrt: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(term, wrt, allow_unused=True, materialize_grads=True)
+
+
+def stays_finite_for_huge_logits(subject: Subject) -> None:
+    """Values and gradients are finite for logits as large as an unbounded critic gives."""
+    loss: Loss = subject.build(POINTS)
+    for a in (-_HUGE, 0.0, _HUGE):
+        for b in (-_HUGE, 0.0, _HUGE):
+            real, fake = (torch.full((_BATCH,), value).requires_grad_() for value in (a, b))
+            terms: dict[str, Tensor] = {
+                "discriminator": loss.discriminator(real, fake),
+                "generator": _generator(loss, fake, real),
+            }
+            for name, term in terms.items():
+                fine = torch.isfinite(term) and all(torch.isfinite(grad).all() for grad in _gradients(term, real, fake))
+                subject.expect(
+                    fine,
+                    f"is not finite in {name}() for logits of {a:g} (reals) and {b:g} (fakes)",
+                    "use softplus, logsigmoid or logsumexp instead of log, exp and sigmoid",
+                )
+
+
+def is_zero_sum_as_declared(subject: Subject) -> None:
+    """With ``zero_sum`` the generator's gradient is minus the discriminator's."""
+    loss: Loss = subject.build(POINTS)
+    if not loss.zero_sum:
+        return
+    real, fake = _logits(0.3, 1), _logits(-0.2, 2)
+    (ours,) = _gradients(_generator(loss, fake, real), fake)
+    (theirs,) = _gradients(loss.discriminator(real, fake), fake)
+    subject.expect(
+        torch.allclose(ours, -theirs, atol=1e-6),
+        "declares zero_sum, and its generator term is not minus its discriminator term",
+        "leave zero_sum at False, which trainers take as it is",
+    )
+
+
+def keeps_its_state(subject: Subject) -> None:
+    """Parameters and buffers are built from the seed and survive a safetensors file."""
+    first, second, fresh = (subject.build(IMAGES, seed) for seed in (0, 0, 1))
+    subject.expect(
+        equal(first.state_dict(), second.state_dict()),
+        "has other initial values for the same seed",
+        "draw them with torch's default generator",
+    )
+    check_safetensors(subject, first, fresh)
+
+
+def _critic_pass(subject: Subject, spec: Spec) -> tuple[Bundle, Regularizer, CriticPass]:
+    config = subject.configuration(spec)
+    if config is None:
+        raise AssertionError(f"{subject} is refused with every pair of networks for {spec}; loosen its rules.")
+    session = Session(config, noise(spec))
+    bundle = session.bundle
+    bundle.begin(0)
+    real = session.stream.next()
+    with torch.no_grad():
+        fake = bundle.generate(len(real.x), real.y)
+    return bundle, bundle.regularizers[-1], bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
+
+
+def does_something(subject: Subject) -> None:
+    """It has a penalty, a constraint, or both."""
+    target = type(subject.build(POINTS))
+    own = [getattr(target, name) is not getattr(Regularizer, name) for name in ("penalty", "project", "after_step")]
+    subject.expect(any(own), "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)")
+
+
+def has_a_finite_penalty(subject: Subject) -> None:
+    """The penalty is a finite scalar, a gradient leads from it to the critic, and its random numbers are the run's."""
+    for spec in (IMAGES, POINTS):
+        values = []
+        for _ in range(2):
+            bundle, reg, critic_pass = _critic_pass(subject, spec)
+            torch.manual_seed(len(values))  # the run's random numbers are critic_pass.rng
+            penalty = reg.penalty(critic_pass)
+            if penalty is None:
+                return
+            values.append(penalty)
+        what = f"shape {tuple(penalty.shape)}" if isinstance(penalty, Tensor) else f"type {type(penalty).__name__}"
+        scalar = isinstance(penalty, Tensor) and penalty.dim() == 0
+        subject.expect(scalar, f"returns a penalty of {what}, not a scalar", "take the mean over the batch")
+        subject.expect(torch.isfinite(penalty), f"has the penalty {penalty.item():g}", "look for a square root at zero")
+        subject.expect(
+            torch.equal(values[0], values[1]),
+            "has another penalty for the same seed",
+            "draw random numbers with generator=critic_pass.rng",
+        )
+        grads = torch.autograd.grad(penalty, list(bundle.disc.parameters()), allow_unused=True)
+        found = [grad for grad in grads if grad is not None]
+        subject.expect(
+            any(grad.count_nonzero() for grad in found),
+            "has a penalty that teaches the critic nothing",
+            "compute it from critic_pass's logits, or from critic_pass.gradient_at()",
+        )
+        finite = all(torch.isfinite(grad).all() for grad in found)
+        subject.expect(finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0")
+
+
+def keeps_names_and_shapes(subject: Subject) -> None:
+    """The constraint gives new tensors of the same names, shapes and types, and ``after_step`` puts them in place."""
+    bundle, reg, _ = _critic_pass(subject, IMAGES)
+    parameters: dict[str, Tensor] = dict(bundle.disc.named_parameters())
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+    project: Callable[[Any], dict[str, Tensor] | None] = reg.project
+    projected = project({name: 3 * value for name, value in parameters.items()})
+    if projected is None:
+        return
+    unknown = projected.keys() - parameters.keys()
+    subject.expect(not unknown, f"constrains the unknown {', '.join(sorted(unknown))}", "return names it was given")
+    for name, value in projected.items():
+        layout = (value.shape, value.dtype)
+        fits = layout == (before[name].shape, before[name].dtype) and torch.isfinite(value).all()
+        subject.expect(fits, f"makes another shape or type of {name}, or no number", "return a tensor like the one given")
+    subject.expect(
+        equal(before, {name: value.detach() for name, value in parameters.items()}),
+        "changes the parameters it is given",
+        "return new tensors from project(): the unrolled trainer differentiates it",
+    )
+    wanted = {**before, **{name: value.detach() for name, value in (project(parameters) or {}).items()}}
+    reg.after_step(bundle.disc)
+    now = {name: value.detach() for name, value in bundle.disc.named_parameters()}
+    subject.expect(
+        all(torch.allclose(value, wanted[name]) for name, value in now.items()),
+        "puts something else on the discriminator in after_step() than project() gives",
+        "leave after_step() as it is inherited, or make it the same in place",
+    )
+
+
+OF_LOSSES: Final = (
+    returns_scalars,
+    pulls_logits_the_right_way,
+    stays_finite_for_huge_logits,
+    is_zero_sum_as_declared,
+    keeps_its_state,
+)
+OF_REGULARIZERS: Final = (does_something, has_a_finite_penalty, keeps_names_and_shapes, keeps_its_state)

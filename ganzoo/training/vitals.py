@@ -1,0 +1,180 @@
+"""What can be measured of a run at one look, free of any scale: the same numbers mean the same for every loss."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.nn import Batch, Bundle, CriticPass, Loss
+from ganzoo.nn.penalties import sample_norms
+
+BATCH: Final = 64
+_OUTWARDS: Final = 1 + 1e-4
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """The numbers of one look.
+
+    Attributes:
+        diversity: mean distance between two fakes over that between two reals; of one class where labels are used.
+        spread: standard deviation of a fake's values over the batch, over that of the reals.
+        above: share of the pairs (real, fake) in which the critic prefers the real.
+        critic_push: how much the critic's objective still pulls on its logits, 1 being a critic that knows nothing.
+        gen_push: how much the generator's objective pulls on the logits of its fakes, in the same unit.
+        gen_gradient: norm of the generator's last gradient.
+        gen_moved: how far the generator's weights moved since the last look, relative to their norm.
+        gen_grown: norm of the generator's weights over that at the last look.
+        disc_moved, disc_grown: the same of the critic.
+        at_bound: share of the critic's weights that a constraint such as a clip holds at its bound; 0 without one.
+        slope: mean norm of the critic's gradient over what a penalty draws it to; 1 without such a penalty.
+    """
+
+    diversity: float
+    spread: float
+    above: float
+    critic_push: float
+    gen_push: float
+    gen_gradient: float
+    gen_moved: float
+    gen_grown: float
+    disc_moved: float
+    disc_grown: float
+    at_bound: float
+    slope: float
+
+
+class Examiner:
+    """Looks at a bundle without leaving a trace in it.
+
+    Args:
+        bundle: of the run.
+        real: some reals, the same at every look.
+        latents: as many latents, the same at every look; fakes take the labels of the reals.
+        by_class: whether the generator uses labels, so that samples are compared within their class.
+    """
+
+    def __init__(self, bundle: Bundle, real: Batch, latents: Tensor, *, by_class: bool) -> None:
+        self.bundle, self.real, self.latents = bundle, real, latents
+        self._pairs = _pairs(real.y if by_class else None, len(real.x), latents.device)
+        self._real_distance = self._distance(real.x)
+        self._real_spread = real.x.std(0).mean()
+        zeros = torch.zeros(len(real.x), device=latents.device)
+        self._unit = _push(bundle.loss, zeros, zeros)
+        self._before = [_weights(bundle.gen), _weights(bundle.disc)]
+
+    def look(self) -> Vitals:
+        """Measure; the device is waited for once."""
+        bundle, real = self.bundle, self.real
+        with undisturbed(bundle.gen, bundle.disc):
+            with torch.no_grad(), bundle.precision.autocast():
+                fake = Batch(bundle.gen(self.latents, real.y).float(), real.y)
+                above_real, above_fake = bundle.critic(real.x, real.y), bundle.critic(fake.x, fake.y)
+            slope = self._slope(real, fake)
+        critic_push, gen_push = _push(bundle.loss, above_real, above_fake)
+        values = [
+            self._distance(fake.x) / self._real_distance,
+            fake.x.std(0).mean() / self._real_spread,
+            (above_real[:, None] > above_fake).float().mean(),
+            critic_push / self._unit[0],
+            gen_push / self._unit[1],
+            _norm([p.grad for p in bundle.gen_side.trainable if p.grad is not None], self.latents),
+            *self._motion(),
+            self._at_bound(),
+            slope,
+        ]
+        return Vitals(*torch.stack([value.detach().float() for value in values]).tolist())
+
+    def _distance(self, x: Tensor) -> Tensor:
+        first, second = self._pairs
+        flat = x.flatten(1)
+        return torch.linalg.vector_norm(flat[first] - flat[second], dim=1).mean()
+
+    def _motion(self) -> list[Tensor]:
+        """How far both players moved and how much they grew since the last look."""
+        result = []
+        for index, module in enumerate((self.bundle.gen, self.bundle.disc)):
+            now, before = _weights(module), self._before[index]
+            size = _norm(before, self.latents).clamp_min(torch.finfo(torch.float32).tiny)
+            result += [_norm(torch._foreach_sub(now, before) if now else (), self.latents) / size]
+            result += [_norm(now, self.latents) / size]
+            self._before[index] = now
+        return result
+
+    @torch.no_grad()
+    def _at_bound(self) -> Tensor:
+        """A weight is at its bound if a constraint does not let it go outwards."""
+        share = torch.zeros((), device=self.latents.device)
+        for reg in self.bundle.regularizers:
+            outside = {name: value * _OUTWARDS for name, value in self.bundle.disc.named_parameters()}
+            inside = reg.project(outside)
+            if inside:
+                held = torch.stack([(inside[name] != outside[name]).sum() for name in inside]).sum()
+                share = torch.maximum(share, held / sum(value.numel() for value in inside.values()))
+        return share
+
+    def _slope(self, real: Batch, fake: Batch) -> Tensor:
+        """Mean norm of the critic's gradient halfway between reals and fakes, over the penalty's target."""
+        target = next((reg.slope for reg in self.bundle.regularizers if reg.slope), None)
+        if target is None:
+            return torch.ones((), device=self.latents.device)
+        look = CriticPass(self.bundle.critic, real.x, fake.x, real.y, fake.y, real.x, fake.x)
+        return sample_norms(look.gradient_at((real.x + fake.x) / 2, fake.y)).mean() / target
+
+
+@contextmanager
+def undisturbed(*modules: nn.Module) -> Iterator[None]:
+    """Whatever is computed within leaves the buffers (statistics of batch norm, say) as they were."""
+    buffers = [buffer for module in modules for buffer in module.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in zip(buffers, kept, strict=True):
+                buffer.copy_(value)
+
+
+def _push(loss: Loss, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the absolute derivatives of both objectives by the logits: 0 where an objective has nothing to gain."""
+    with torch.enable_grad():
+        a, b = real.detach().requires_grad_(), fake.detach().requires_grad_()
+        of_critic = torch.autograd.grad(loss.discriminator(a, b), (a, b), allow_unused=True, materialize_grads=True)
+        of_gen = torch.autograd.grad(loss.generator(b, a if loss.uses_real else None), b)
+    return torch.cat(of_critic).abs().sum(), of_gen[0].abs().sum()
+
+
+def _pairs(labels: Tensor | None, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Indices of all pairs of samples; of one class if there are labels and such pairs."""
+    first, second = torch.triu_indices(n, n, 1, device=device)
+    if labels is not None:
+        same = labels[first] == labels[second]
+        if bool(same.any()):
+            return first[same], second[same]
+    return first, second
+
+
+def _weights(module: nn.Module) -> list[Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+    if not tensors:
+        return torch.zeros((), device=like.device)
+    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors))]))
+
+
+def broken_names(named: Iterator[tuple[str, Tensor]]) -> list[str]:
+    """Which of these tensors hold NaN or infinity; the device is waited for once."""
+    kept = [(name, value) for name, value in named if value.is_floating_point() and value.numel()]
+    if not kept:
+        return []
+    largest = torch._foreach_norm([value.detach() for _, value in kept], ord=float("inf"))
+    finite = torch.isfinite(torch.stack([value.float() for value in largest])).tolist()
+    return [name for name in itertools.compress((name for name, _ in kept), (not ok for ok in finite))]

@@ -1,0 +1,138 @@
+"""The conformance kit catches what it is there for; ``broken_parts`` has a component for every fault."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ganzoo.errors import UsageError
+from ganzoo.plugins import loaded
+from ganzoo.testing import check_component, checks, checks_for
+
+FAULTS = [
+    ("generator", "untold", "has-a-summary", "has no summary"),
+    ("generator", "mute", "explains-its-options", "does not explain width"),
+    ("generator", "unfit", "survives-files-and-the-command-line", "do not come back from JSON"),
+    ("generator", "changeable", "survives-files-and-the-command-line", "decorate them with @dataclass(frozen=True)"),
+    ("generator", "absent", "names-a-class-that-can-be-imported", "does not import"),
+    ("generator", "alien", "names-a-class-that-can-be-imported", "is no ganzoo.nn.Generator"),
+    ("generator", "undocumented", "has-a-docstring", "without a docstring"),
+    ("generator", "net", "is-listed-without-torch", "import torch"),
+    ("generator", "misspelt", "has-a-recipe-that-exists", "Did you mean gen_optim.lr"),
+    ("generator", "mistyped", "has-a-recipe-that-exists", "must be float"),
+    ("generator", "hollow", "has-rules-that-speak", "unknown placeholder 'network'"),
+    ("generator", "nowhere", "serves-some-task", "refuses every task"),
+    ("generator", "flat", "has-the-right-shapes", "returns (1, 64) for a batch of 1 of 1x8x8, not (1, 1, 8, 8)"),
+    ("generator", "restless", "draws-latents-by-the-seed", "pass rng on"),
+    ("generator", "wild", "stays-within-the-range", "end the network in tanh"),
+    ("generator", "deaf", "depends-on-its-input", "same output for other inputs"),
+    ("generator", "greedy", "leaves-its-input-alone", "in place"),
+    ("generator", "idle", "passes-gradients-to-every-parameter", "parameter unused.weight"),
+    ("generator", "deaf", "passes-gradients-to-every-parameter", "passes no gradient to its input"),
+    ("generator", "lucky", "is-built-from-the-seed", "other initial weights for the same seed"),
+    ("generator", "nervous", "is-settled-in-evaluation", "other outputs for the same input"),
+    ("generator", "counting", "is-settled-in-evaluation", "changes its buffers"),
+    ("generator", "moody", "changes-with-the-mode-only-by-its-layers", "self.training"),
+    ("generator", "late", "survives-safetensors", "it has the unknown late"),
+    ("generator", "nosy", "is-built-without-memory", "meta device"),
+    ("generator", "clingy", "can-be-copied", "keep no tensor of the graph"),
+    ("generator", "narrow", "follows-the-arithmetic", "returns torch.float32 for float64"),
+    ("generator", "secretive", "uses-labels-as-declared", "without declaring the trait CONDITIONAL"),
+    ("generator", "boastful", "uses-labels-as-declared", "declares the trait CONDITIONAL and ignores"),
+    ("discriminator", "column", "has-the-right-shapes", "logits are [B], not [B, 1]"),
+    ("discriminator", "social", "mixes-samples-as-declared", "depend on the other samples"),
+    ("discriminator", "normed", "mixes-samples-as-declared", "does not declare the trait mixes-samples"),
+    ("discriminator", "onceonly", "can-be-differentiated-twice", "declare the trait NO_DOUBLE_BACKWARD"),
+    ("loss", "listed", "returns-scalars", "shape (8,), not a scalar"),
+    ("loss", "listed", "trains-with-every-loss-and-trainer", "fails when it trains with gen ganzoo/"),
+    ("loss", "backwards", "pulls-logits-the-right-way", "turn the sign of its generator term"),
+    ("loss", "exploding", "stays-finite-for-huge-logits", "logsumexp"),
+    ("loss", "unbalanced", "is-zero-sum-as-declared", "declares zero_sum"),
+    ("loss", "dice", "keeps-its-state", "other initial values"),
+    ("regularizer", "void", "does-something", "neither a penalty nor a constraint"),
+    ("regularizer", "rooted", "has-a-finite-penalty", "gradient is not finite"),
+    ("regularizer", "dicey", "has-a-finite-penalty", "critic_pass.rng"),
+    ("regularizer", "renaming", "keeps-names-and-shapes", "constrains the unknown module."),
+    ("trainer", "silent", "reports-metrics", "reports no loss_g"),
+    ("trainer", "stepper", "trains-with-every-loss-and-trainer", "leaves the generator as it was"),
+    ("trainer", "gambler", "repeats-itself", "self.bundle.noise.rng"),
+    ("trainer", "forgetful", "resumes-exactly", "load_state_dict()"),
+    ("dataset", "square", "holds-what-its-spec-says", "gives batches of (64, 1), not (64, 2)"),
+    ("dataset", "bright", "keeps-images-in-range", "x * 2 - 1"),
+    ("dataset", "fromone", "labels-as-its-spec-says", "count them from 0"),
+    ("dataset", "shuffled", "repeats-its-order", "other batches for the same seed"),
+    ("dataset", "averaged", "fetches-each-sample-by-itself", "beside others"),
+    ("dataset", "held", "can-be-sent-to-a-process", "keep no lambda"),
+    ("dataset", "away", "moves-to-a-device", "return self"),
+]
+SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), ("dataset", "drawn")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def broken_parts() -> Iterator[None]:
+    """The plugin with the faults, for this module alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_PLUGINS", "broken_parts")
+        loaded.cache_clear()
+        yield
+    loaded.cache_clear()
+    sys.modules.pop("broken_parts", None)
+
+
+@pytest.mark.parametrize(("kind", "name", "promise", "sentence"), FAULTS, ids=lambda value: str(value)[:40])
+def test_a_fault_is_caught_in_a_sentence(kind: str, name: str, promise: str, sentence: str) -> None:
+    found = [check for check in checks_for(kind, f"broken_parts/{name}") if check.name == promise]
+    assert found
+    with pytest.raises(AssertionError) as caught:
+        for check in found:
+            check()
+    text = str(caught.value)
+    assert text.startswith(f"{kind} broken_parts/{name} ")
+    assert sentence in text
+    assert "; " in text
+    assert text.endswith(".")
+
+
+@pytest.mark.parametrize(("kind", "name"), SOUND)
+def test_what_is_sound_has_no_fault_but_its_module(kind: str, name: str) -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_component(kind, f"broken_parts/{name}")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines if "broken_parts/sound" not in line or kind == "loss"] == [
+        "is-listed-without-torch"
+    ]
+
+
+def test_every_promise_is_tested_by_a_fault() -> None:
+    promises = {
+        promise.__name__.replace("_", "-")
+        for group in (checks.OF_ALL, *checks.OF_KIND.values(), *checks.ON_EXAMPLES.values())
+        for promise in group
+    }
+    assert promises - {promise for _, _, promise, _ in FAULTS} == set()
+
+
+def test_every_fault_is_told_at_once() -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_component("loss", "broken_parts/exploding")
+    assert {line.partition(":")[0] for line in str(caught.value).splitlines()} >= {
+        "is-listed-without-torch",
+        "stays-finite-for-huge-logits",
+    }
+
+
+def test_names_and_options_are_those_of_create() -> None:
+    small = checks_for("gen", "mlp", width=3)[0].subject
+    assert small.choice.config.width == 3
+    for kind, name, options in (("gen", "mpl", {}), ("gen", "mlp", {"widht": 3}), ("gen", "mlp", {"width": 0})):
+        with pytest.raises(UsageError):
+            checks_for(kind, name, **options)
+
+
+def test_a_check_as_text_is_an_id() -> None:
+    texts = [str(check) for check in checks_for("gen", "mlp")]
+    assert len(texts) == len(set(texts))
+    assert "has-the-right-shapes[3x64x48-4-classes]" in texts
+    assert not any(" " in text for text in texts)
