@@ -2,7 +2,7 @@
 
 Every setting has a path: ``gen`` names the generator, ``gen.width`` is its option, ``gen_optim.lr`` an optimiser's,
 ``run.steps`` the run's own. Layers are flat mappings from path to value; the last layer that says something wins:
-component defaults < recipes (data < generator < discriminator < trainer < loss < regularizers) < preset < file <
+component defaults < recipes (generator < discriminator < trainer < data < loss < regularizers) < preset < file <
 command line. The value ``auto`` says nothing, so that the layer below decides.
 """
 
@@ -41,6 +41,8 @@ DEFAULTS: Final[Mapping[str, Any]] = {
 }
 CONDITIONAL_PAIR: Final = {"gen": "cgan", "disc": "cgan"}
 """What ``cond = "on"`` chooses where nothing else names a generator."""
+_STRENGTH: Final = ("gen", "disc", "trainer", "data", "loss", "reg")
+"""Sections by how much their recipes weigh, the least first."""
 BUILTIN: Final = "default"
 COMMAND_LINE: Final = "command line"
 
@@ -157,11 +159,7 @@ class RunConfig:
         return nested
 
     def plan(self, spec: Spec | None = None) -> Plan:
-        """The plan that rules look at; ``spec`` is the data set's own unless given.
-
-        Raises:
-            UsageError: ``cond`` is on, and there are no labels or the generator does not use them.
-        """
+        """The plan that rules look at; ``spec`` is the data set's own unless given. Refuses what ``cond`` cannot do."""
         plan = Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
         if self.run.cond == "on" and not plan.has(CONDITIONAL, "gen"):
             raise UsageError(
@@ -171,16 +169,12 @@ class RunConfig:
         return plan
 
     def spec(self) -> Spec:
-        """The task, as the data set tells it without importing torch; without labels if ``cond`` is off.
-
-        Raises:
-            UsageError: ``cond`` is on, and the data set has no labels.
-        """
+        """The task, as the data set tells it without importing torch. Refuses what ``cond`` cannot do."""
         assert self.data.component.spec is not None
         spec = self.data.component.spec(self.data.config)
         if self.run.cond == "on" and spec.num_classes is None:
             raise UsageError(
-                f"cond is on, but the data set {self.data.name} has no labels: choose labelled data (of your own images, "
+                f"cond is on, but the data set {self.data.name} has no labels: choose labelled data (your own images: "
                 "put those of each class into a folder of its own), or --cond auto."
             )
         return Spec(spec.shape) if self.run.cond == "off" else spec
@@ -203,7 +197,7 @@ class _Resolver:
     def __init__(self, layers: list[Layer], known: Registry) -> None:
         self.registry = known
         self.explicit = _with_conditional_pair([_expand(layer) for layer in layers])
-        self.recipes: list[Layer] = []
+        self.recipes: dict[str, Layer] = {}
 
     def resolve(self) -> RunConfig:
         chosen = self._choose()
@@ -232,12 +226,17 @@ class _Resolver:
                 if key in chosen:
                     raise UsageError(f"The regularizer {part.name!r} is asked for twice.")
                 chosen[key] = entry
-                self.recipes.append(_expand(Layer(f"recipe of {kind} {part.name}", part.recipe, optional=True)))
+                self.recipes[key] = _expand(Layer(f"recipe of {kind} {part.name}", part.recipe, optional=True))
         return {**chosen, **dict.fromkeys(STATIC)}
 
     def _say(self, path: str, default: Any) -> tuple[Any, str, bool]:
         """The value of a path, its origin, and whether it is text."""
-        for layer in reversed([*self.recipes, *self.explicit]):
+        recipes = list(self.recipes.values())
+        if path not in SECTIONS:
+            # What suits a data set goes over what a network's paper says of all data sets. But which component to
+            # use is best known to the one chosen last: a conditional generator on the ring wants its own critic.
+            recipes = [self.recipes[key] for key in sorted(self.recipes, key=_strength)]
+        for layer in reversed([*recipes, *self.explicit]):
             if path in layer.values and layer.values[path] != "auto":
                 return layer.values[path], layer.origin, layer.textual
         return default, BUILTIN, False
@@ -260,6 +259,10 @@ class _Resolver:
             for path in layer.values:
                 if not layer.optional and path not in paths:
                     raise UsageError(_unknown(path, layer.origin, paths, chosen))
+
+
+def _strength(section: str) -> int:
+    return _STRENGTH.index(section.partition(".")[0])
 
 
 def _unknown(path: str, origin: str, paths: set[str], chosen: Mapping[str, Any]) -> str:
@@ -308,20 +311,14 @@ def _expand(layer: Layer) -> Layer:
 
 
 def _with_conditional_pair(layers: list[Layer]) -> list[Layer]:
-    """Below the layer that says that ``cond`` is on, one that chooses networks which use labels.
-
-    So it is over what presets and files before it choose, and under what the same or a later layer names. Where one of
-    these names a generator, the discriminator is left to the generator's recipe.
-    """
-    for at in range(len(layers) - 1, -1, -1):
-        said = layers[at].values.get("run.cond", "auto")
-        if said == "on":
-            named = any(layer.values.get("gen", "auto") != "auto" for layer in layers[at:])
-            pair = Layer(f"cond ({layers[at].origin})", {} if named else CONDITIONAL_PAIR)
-            return [*layers[:at], pair, *layers[at:]]
-        if said != "auto":
-            break
-    return layers
+    """Right below the layer that puts ``cond`` on, one that chooses networks which use labels, unless a generator is
+    named there or above: then the discriminator is left to that generator's recipe."""
+    saying = [at for at, layer in enumerate(layers) if layer.values.get("run.cond", "auto") != "auto"]
+    at = saying[-1] if saying else len(layers)
+    named = any(layer.values.get("gen", "auto") != "auto" for layer in layers[at:])
+    if not saying or named or layers[at].values["run.cond"] != "on":
+        return layers
+    return [*layers[:at], Layer(f"cond ({layers[at].origin})", CONDITIONAL_PAIR), *layers[at:]]
 
 
 def flatten(nested: Mapping[str, Any], origin: str) -> dict[str, Any]:

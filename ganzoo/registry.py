@@ -167,13 +167,9 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     part, plugin = entry.component, entry.plugin
     return {
         "id": entry.id,
-        "kind": part.kind,
-        "name": part.name,
+        **{name: getattr(part, name) for name in ("kind", "name", "summary", "paper", "target")},
         "aliases": list(part.aliases),
-        "summary": part.summary,
-        "paper": part.paper,
         "facts": part.known_facts(),
-        "target": part.target,
         "plugin": {"name": plugin.name, "distribution": plugin.dist, "version": plugin.version},
         "recipe": {path: options.jsonable(value) for path, value in part.recipe.items()},
         "rules": [{"what": rule.what, "why": rule.why, "instead": rule.instead} for rule in part.rules],

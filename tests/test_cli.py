@@ -65,7 +65,7 @@ def test_version(ganzoo: Ganzoo) -> None:
 
 
 BAD = [
-    ("nonsense", "There is no command 'nonsense'. There is export, "),
+    ("nonsense", "There is no command 'nonsense'. There is doctor, "),
     ("rnu", "There is no command 'rnu'. Did you mean run?"),
     ("--nonsense", "No such option"),
     ("run x", "unexpected extra argument (x)"),
@@ -187,7 +187,11 @@ def test_each_error_has_its_exit_code_and_a_traceback_only_on_request(
 
 def test_list_filters_by_kind_and_glob(ganzoo: Ganzoo) -> None:
     assert [item["name"] for item in ganzoo("list", "losses", "wgan*", "--json").json] == ["wgan-clip", "wgan-gp"]
-    assert {item["kind"] for item in ganzoo("list", "*dcgan*", "--json").json} == {"generator", "discriminator"}
+    assert {item["kind"] for item in ganzoo("list", "*dcgan*", "--json").json} == {
+        "generator",
+        "discriminator",
+        "preset",
+    }
     assert ganzoo("list", "gen", "zzz", "--json").json == []
     assert ganzoo("list", "gen", "zzz").err == "Nothing has such a name.\n"
     assert {item["kind"] for item in ganzoo("list", "presets", "--json").json} <= {"preset"}

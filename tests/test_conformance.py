@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from ganzoo.errors import MissingError
 from ganzoo.registry import registry
-from ganzoo.testing import Check, checks_for
+from ganzoo.testing import Check, check_component, checks_for
 
 SMALL = {
     "width": 6,
@@ -17,6 +22,8 @@ SMALL = {
     "labelled": True,
 }
 """Options that make a component quick to check, where it has them."""
+QUICK = ("mixes", "can", "is-built", "is-settled", "survives-safetensors", "has-the-right-shapes", "passes")
+"""How the promises begin that may depend on an option."""
 OWN_FILES = ("folder", "npz")
 
 
@@ -25,7 +32,7 @@ def built_ins() -> list[Check]:
     for entry in registry().entries():
         if entry.plugin.builtin and entry.component.name not in OWN_FILES:
             known = {opt.name for opt in entry.options}
-            options = {name: value for name, value in SMALL.items() if name in known}
+            options: dict[str, Any] = {name: value for name, value in SMALL.items() if name in known}
             found += checks_for(entry.component.kind, entry.id, **options)
     return found
 
@@ -36,3 +43,41 @@ def test_a_built_in_keeps_its_promises(check: Check) -> None:
         check()
     except MissingError as missing:
         pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_own_images_keep_the_promises_of_data_sets(tmp_path: Path, labelled: bool) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    for index, image in enumerate(pixels):
+        folder = tmp_path / "photos" / (f"class-{index % 3}" if labelled else "")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{index}.png")
+    arrays: dict[str, Any] = {"images": pixels} | ({"labels": np.arange(12) % 3} if labelled else {})
+    np.savez(tmp_path / "mine.npz", **arrays)
+    check_component("dataset", "folder", path=tmp_path / "photos")
+    check_component("dataset", "npz", path=tmp_path / "mine.npz")
+
+
+VARIANTS = [
+    *(("dcgan", {"norm": norm, "width": 6}) for norm in ("layer", "instance", "group", "spectral", "none")),
+    *(("cgan", {"norm": norm, "width": 6}) for norm in ("layer", "spectral", "none")),
+    *(("mlp", {"norm": norm, "width": 6, "dropout": 0.3}) for norm in ("batch", "layer", "spectral")),
+    ("dcgan", {"dropout": 0.3, "width": 6}),
+    ("cgan", {"dropout": 0.3, "width": 6}),
+    ("torchvision", {"model": "shufflenet_v2_x0_5", "norm": "none"}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=str)
+def test_other_options_of_a_critic_keep_its_promises(name: str, options: dict[str, Any]) -> None:
+    for check in checks_for("discriminator", name, **options):
+        if check.name.startswith(QUICK):
+            check()
+
+
+@pytest.mark.parametrize("upsample", ["nearest", "bilinear"])
+@pytest.mark.parametrize("name", ["dcgan", "cgan"])
+def test_other_upsampling_keeps_the_promises_of_generators(name: str, upsample: str) -> None:
+    for check in checks_for("generator", name, upsample=upsample, prior="uniform", width=6):
+        if check.name.startswith(QUICK):
+            check()

@@ -191,7 +191,7 @@ def test_mnist_is_downloaded_from_the_mirrors_that_torchvision_knows(
     config = StoredConfig(root=tmp_path)
     spec = Spec((1, 28, 28), 10)
     server.files["/train-labels-idx1-ubyte.gz"] = b"<html>"
-    with pytest.raises(MissingError, match="its download failed .*another hash.*: place train-images-idx3-ubyte and"):
+    with pytest.raises(MissingError, match=r"its download failed .*another hash.*: place train-images-idx3-ubyte and"):
         Mnist(config, spec)
     server.files = served
     server.ranges.clear()

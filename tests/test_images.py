@@ -186,15 +186,17 @@ def test_a_broken_image_is_named_or_skipped(tmp_path: Path, caplog: pytest.LogCa
     (tmp_path / "a" / "cut.png").write_bytes(whole.read_bytes()[:3000])
     (tmp_path / "b" / "empty.jpg").write_bytes(b"")
     files = list_images(tmp_path)
-    with pytest.raises(UsageError, match=r"The image b/empty.jpg in .* cannot be read \(cannot identify"):
+    with pytest.raises(UsageError, match=r"The image b/empty.jpg in .* cannot be read \(no image format"):
         choose_shape(files)
-    with pytest.raises(UsageError, match=r"The image a/cut.png in .*option on_bad_image to skip"):
+    with pytest.raises(UsageError, match=r"The image a/cut.png in .*--on-bad-image skip"):
         decode_images(files, (3, 64, 64))
     assert choose_shape(files, on_bad_image="skip") == (3, 64, 64)
     pixels, kept = decode_images(files, (3, 64, 64), on_bad_image="skip")
     assert kept == [0, 2]
     assert np.array_equal(pixels[1], np.asarray(picture((64, 64), seed=2)).transpose(2, 0, 1))
-    assert "2 of 4 images" in caplog.text
+    assert "2 of 4 images were left out of" in caplog.text
+    assert "a/cut.png (" in caplog.text
+    assert "b/empty.jpg (no image format that is known here)." in caplog.text
 
 
 def test_when_no_image_can_be_read_there_is_nothing_to_skip_to(tmp_path: Path) -> None:

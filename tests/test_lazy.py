@@ -48,6 +48,9 @@ def modules_after(*args: str, **env: str) -> set[str]:
         "run --reg r1 --dry-run --json",
         "sample --help",
         "export --help",
+        "doctor --help",
+        "show dataset/mnist",
+        "run --cond on --dry-run",
     ],
 )
 def test_torch_is_not_imported_by(line: str) -> None:

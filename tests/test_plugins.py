@@ -48,6 +48,7 @@ MODULES = {
     "bad-config": ("bad_config", HOOK + "yield Component('generator', 'x', target='a:B', config=int)"),
     "bad-data": ("bad_data", HOOK + "yield Component('dataset', 'x', target='a:B')"),
     "bad-body": ("bad_body", HOOK + "raise RuntimeError('two\\nlines')"),
+    "bad-twice": ("bad_twice", HOOK + "for _ in 'ab': yield Component('loss', 'twice', target='json:loads')"),
     "bad-none": ("bad_none", HOOK + "return None"),
     "bad-argument": ("bad_argument", HEAD + "\n@hookimpl\ndef ganzoo_components(registry):\n    return []"),
     "off-by-name": ("off_by_name", "import pathlib\npathlib.Path('imported').touch()"),
@@ -166,6 +167,32 @@ def test_check_imports_every_class_and_fails_if_one_is_broken(site: Path) -> Non
     reasons = {plugin["distribution"]: plugin["reason"] for plugin in json.loads(done.stdout)}
     assert "generator/shared: AttributeError" in reasons["ganzoo-acme"]
     assert "2 of" in done.stderr
+    assert "The plugin acme_gan of ganzoo-acme 1.2 is broken: update it (pip install -U ganzoo-acme)" in done.stderr
+    assert "GANZOO_DISABLE_PLUGINS=acme_gan" in done.stderr
+
+
+def test_check_names_an_id_that_two_components_have(site: Path) -> None:
+    others = ",".join({*MODULES, "ganzoo", "ganzoo-bolt", "half"} - {"bad-twice"})
+    done = ganzoo("plugins", "--check", "--json", at=site, GANZOO_DISABLE_PLUGINS=others)
+    assert done.returncode == 1
+    (twice,) = (plugin for plugin in json.loads(done.stdout) if plugin["distribution"] == "bad-twice")
+    assert twice["reason"] == "loss bad-twice/twice is brought twice, so nobody can choose it"
+
+
+def test_a_missing_class_is_told_with_its_distribution_when_it_is_used(site: Path) -> None:
+    done = ganzoo("run", "--gen", "acme/shared", "--disc", "mlp", "--steps", "1", at=site)
+    assert done.returncode == 1
+    assert "generator acme/shared cannot be built" in done.stderr
+    assert "'acme_gan:Net' does not import" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_plugins_are_listed_with_the_next_step(site: Path) -> None:
+    done = ganzoo("plugins", at=site)
+    assert done.returncode == 0
+    for dist, (module, _) in MODULES.items():
+        if dist.startswith("bad") and dist not in ("bad-none", "bad-twice"):
+            assert f"The plugin {module} of {dist} 1.2 is broken: update it (pip install -U {dist})" in done.stderr
 
 
 def test_strict_mode_raises_what_would_only_be_recorded(site: Path) -> None:

@@ -29,6 +29,7 @@ from ganzoo.training.device import resolve_device
 from ganzoo.training.run import Run
 
 TINY: dict[str, Any] = {
+    "data.size": 8,
     "gen.width": 4,
     "disc.width": 4,
     "gen.latent_dim": 8,
@@ -39,11 +40,14 @@ TINY: dict[str, Any] = {
     "run.checkpoint_every": 2,
     "run.keep_last": 10,
 }
-POINTS = {**TINY, "data": "ring"}
+POINTS = {"data": "ring"}
 
 
 def train(out: Path, steps: int, settings: dict[str, Any] | None = None, **kwargs: Any) -> Run:
-    return ganzoo.train({**TINY, **(settings or {}), "run.out": out}, steps=steps, **kwargs)
+    merged = {**TINY, **(settings or {}), "run.out": out}
+    if merged.get("data", "digits") != "digits":
+        del merged["data.size"]
+    return ganzoo.train(merged, steps=steps, **kwargs)
 
 
 def files_of(run: Run, step: int) -> dict[str, bytes]:

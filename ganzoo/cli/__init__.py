@@ -19,8 +19,8 @@ COMMANDS: Final = {
     "export": ("ganzoo.cli.export", "Write a folder that anyone can sample from."),
     "list": ("ganzoo.cli.list", "List components and presets."),
     "show": ("ganzoo.cli.show", "Show all about one component: its options, paper and recipe."),
-    "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken."),
-    "doctor": ("ganzoo.cli.doctor", "Check this machine: versions, devices, folders, plugins and arithmetic."),
+    "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken; or write one."),
+    "doctor": ("ganzoo.cli.doctor", "Check this machine: versions, devices, plugins and arithmetic."),
 }
 """Name -> (module that holds its ``command``, help in one line). The help stands here so that it costs no import."""
 

@@ -20,7 +20,7 @@ from ganzoo.cli.shared import json_option, plugin_option
 @plugin_option
 @json_option
 def command(*, device: str, parity: bool, as_json: bool) -> None:
-    """Check this machine: versions, devices, folders, plugins and arithmetic.
+    """Check this machine: versions, devices, plugins and arithmetic.
 
     Each generator, discriminator, regularizer and loss is built small and computed twice, on the device in float32 and
     on the CPU in float64: its output, its derivatives, and the second derivatives on which gradient penalties rest.
@@ -43,9 +43,7 @@ def command(*, device: str, parity: bool, as_json: bool) -> None:
         progress.clear()
     sound, sentence = verdict(found)
     if as_json:
-        listed = [
-            {"topic": f.topic, "name": f.name, "status": f.status, "text": f.text, **f.data} for f in found
-        ]
+        listed = [{"topic": f.topic, "name": f.name, "status": f.status, "text": f.text, **f.data} for f in found]
         terminal.dump({"ok": sound, "verdict": sentence, "findings": listed})
     else:
         terminal.say(sentence)

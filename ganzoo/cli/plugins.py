@@ -1,31 +1,78 @@
-"""``ganzoo plugins``: where components come from."""
+"""``ganzoo plugins``: where components come from, and a package to start one's own from."""
 
 from __future__ import annotations
 
 import importlib
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import click
 
 from ganzoo.api import Component
 from ganzoo.cli import terminal
 from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.errors import did_you_mean
 from ganzoo.plugins import Plugin, loaded
 
 
-@click.command("plugins")
+class _Group(click.Group):
+    """A group whose command may be left out, and which knows close names."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args[0] not in self.commands and not ctx.resilient_parsing:
+            raise click.UsageError(
+                f"There is no command {args[0]!r} of 'ganzoo plugins'.{did_you_mean(args[0], self.commands)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group("plugins", cls=_Group, invoke_without_command=True, subcommand_metavar="[new NAME]")
 @click.option(
     "--check", is_flag=True, default=False, help="Import every component too, and exit with 1 if anything is broken."
 )
 @plugin_option
 @json_option
-def command(check: bool, as_json: bool) -> None:
-    """Show which plugins there are, and which are broken.
+@click.pass_context
+def command(ctx: click.Context, check: bool, as_json: bool) -> None:
+    """Show which plugins there are, and which are broken; or write one.
 
     A plugin is a Python package, and its code runs with your rights: install only what you trust. To leave plugins out,
     set GANZOO_DISABLE_PLUGINS to their names (or * for all that do not ship with ganzoo), or say ganzoo --no-plugins.
     """
-    found = [_checked(plugin) if check else plugin for plugin in loaded()]
+    if ctx.invoked_subcommand is None:
+        _show(check, as_json)
+    elif check or as_json:
+        raise click.UsageError(f"--check and --json do not go with {ctx.invoked_subcommand!r}.", ctx)
+
+
+@command.command("new")
+@click.argument("name")
+@click.option(
+    "--dir",
+    "parent",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Folder to write ganzoo-NAME into; this one unless given.",
+)
+def new(name: str, parent: Path) -> None:
+    """Write a package to start from: a generator and a loss called NAME, their options, tests and README.
+
+    It installs, passes its tests, and trains as it is.
+    """
+    from ganzoo.cli.skeleton import write_package
+
+    folder = write_package(name, parent)
+    terminal.say(str(folder))
+    terminal.status(f"Next: cd {folder}, then pip install -e . pytest, then pytest; its README tells more.")
+
+
+def _show(check: bool, as_json: bool) -> None:
+    taken = _taken_twice(loaded()) if check else ()
+    found = [_checked(plugin, taken) if check else plugin for plugin in loaded()]
     if as_json:
         terminal.dump(
             [
@@ -44,10 +91,22 @@ def command(check: bool, as_json: bool) -> None:
         rows = [(p.name, p.dist, p.version, p.status, p.reason or ", ".join(_names(p))) for p in found]
         columns = ("plugin", "distribution", "version", "status", "components or reason")
         terminal.table(columns, rows, wrap=columns[-1:])
-    broken = sum(plugin.status == "broken" for plugin in found)
+    broken = [plugin for plugin in found if plugin.status == "broken"]
+    for plugin in broken:
+        terminal.status(_next_step(plugin))
     if check and broken:
-        terminal.status(f"{broken} of {len(found)} plugins {'is' if broken == 1 else 'are'} broken.")
+        terminal.status(f"{len(broken)} of {len(found)} plugins {'is' if len(broken) == 1 else 'are'} broken.")
         raise click.exceptions.Exit(1)
+
+
+def _next_step(plugin: Plugin) -> str:
+    """What to do about a broken plugin."""
+    whose = f"{plugin.dist} {plugin.version}".rstrip()
+    return (
+        f"The plugin {plugin.name} of {whose} is broken: update it (pip install -U {plugin.dist}), tell its author, or "
+        f"leave it out with GANZOO_DISABLE_PLUGINS={plugin.name}; GANZOO_STRICT_PLUGINS=1 GANZOO_DEBUG=1 shows where "
+        "it fails."
+    )
 
 
 def _names(plugin: Plugin) -> list[str]:
@@ -55,9 +114,20 @@ def _names(plugin: Plugin) -> list[str]:
     return parts + [f"preset/{preset.name}" for preset in plugin.presets]
 
 
-def _checked(plugin: Plugin) -> Plugin:
-    """The plugin, called broken if one of its classes does not import."""
+def _ids(plugin: Plugin) -> list[str]:
+    return [f"{part.kind} {plugin.namespace}/{part.name}" for part in plugin.components]
+
+
+def _taken_twice(plugins: Collection[Plugin]) -> Collection[str]:
+    """Ids that nobody can choose, because two components have them."""
+    counted = Counter(name for plugin in plugins for name in _ids(plugin))
+    return [name for name, count in counted.items() if count > 1]
+
+
+def _checked(plugin: Plugin, taken: Collection[str]) -> Plugin:
+    """The plugin, called broken if one of its classes does not import or one of its ids is another's too."""
     reasons = [reason for part in plugin.components if (reason := _import_error(part))]
+    reasons += [f"{name} is brought twice, so nobody can choose it" for name in sorted({*_ids(plugin)} & {*taken})]
     return replace(plugin, status="broken", reason="; ".join(reasons)) if reasons else plugin
 
 

@@ -38,7 +38,9 @@ class Augment:
             UsageError: they are points, or smaller than the crop.
         """
         if self and not spec.is_image:
-            raise UsageError(f"The options flip and crop are for images, and these are points of {spec.shape[0]} numbers.")
+            raise UsageError(
+                f"The options flip and crop are for images, and these are points of {spec.shape[0]} numbers."
+            )
         if self.crop and self.crop >= min(spec.shape[1:]):
             raise UsageError(
                 f"The option crop must be less than the sides of the images, which are {spec}, not {self.crop}."

@@ -82,7 +82,9 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
 
 def one_image(path: Path | str) -> str:
     """The sentence for one image where many are needed, be it a photo or a sheet of many small pictures."""
-    return f"{path} is a single image, and a GAN learns from many: cut a sheet into its pictures, and name their folder."
+    return (
+        f"{path} is a single image, and a GAN learns from many: cut a sheet into its pictures, and name their folder."
+    )
 
 
 def _walk(root: Path) -> Iterator[str]:

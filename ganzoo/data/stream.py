@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,11 +52,23 @@ class DataStream:
         self.rank = rank
         self.world = world
         self._share = batch_size // world
-        self._rng = torch.Generator(self.device if dataset.length is None else "cpu")
-        self._chance = torch.Generator(self.device)
         self._position = 0
+        self._start()
+
+    def _start(self) -> None:
+        """What follows from the rest and so does not travel to another process."""
+        self._rng = torch.Generator(self.device if self.dataset.length is None else "cpu")
+        self._chance = torch.Generator(self.device)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = ("_rng", "_chance", "_epoch", "_order")
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._start()
 
     @property
     def position(self) -> int:

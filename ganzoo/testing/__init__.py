@@ -7,9 +7,9 @@
     def test_tiny(check):
         check()
 
-A check is a plain function that raises an ``AssertionError`` whose sentence names the component, what is wrong, and what
-to do; so any test runner will do, and ``check_component("generator", "acme/tiny")`` makes all of them at once. Options
-are given as to ``ganzoo.create``: small ones keep the checks quick.
+A check is a plain function that raises an ``AssertionError``, whose sentence names the component, what is wrong, and
+what to do; so any test runner will do, and ``check_component("generator", "acme/tiny")`` makes all of them at once.
+Options are given as to ``ganzoo.create``: small ones keep the checks quick.
 
 Built-in components pass the same checks.
 """

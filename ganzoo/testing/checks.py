@@ -81,7 +81,9 @@ def check_component(kind: str, name: str, *, specs: Sequence[Spec] | None = None
 def serves_some_task(subject: Any) -> None:
     """Its rules leave at least one task to try."""
     subject.expect(
-        subject.specs, "refuses every task that is tried", "say specs= to checks_for(), or look at what its rules ask for"
+        subject.specs,
+        "refuses every task that is tried",
+        "say specs= to checks_for(), or look at what its rules ask for",
     )
 
 

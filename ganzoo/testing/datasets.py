@@ -31,14 +31,20 @@ def _batches(dataset: Dataset, seed: int = 0, count: int = 3) -> list[Batch]:
 def holds_what_its_spec_says(subject: Subject) -> None:
     """Batches are float32 of the spec's shape, and the record's spec is the one it was built for."""
     dataset, spec = _dataset(subject)
-    subject.expect(dataset.spec == spec, f"was built for {spec} and says {dataset.spec}", "pass spec on to super().__init__()")
     subject.expect(
-        dataset.length is None or dataset.length > 0, f"has the length {dataset.length}", "count samples, or None without end"
+        dataset.spec == spec, f"was built for {spec} and says {dataset.spec}", "pass spec on to super().__init__()"
+    )
+    subject.expect(
+        dataset.length is None or dataset.length > 0,
+        f"has the length {dataset.length}",
+        "count samples, or None without end",
     )
     x = _batches(dataset)[0].x
     wanted = (_BATCH, *spec.shape)
     subject.expect(
-        tuple(x.shape) == wanted, f"gives batches of {tuple(x.shape)}, not {wanted}", "let spec= of its Component say the shape"
+        tuple(x.shape) == wanted,
+        f"gives batches of {tuple(x.shape)}, not {wanted}",
+        "let spec= of its Component say the shape",
     )
     subject.expect(x.dtype == torch.float32, f"gives samples of {x.dtype}", "convert them to float32; see to_unit()")
     subject.expect(torch.isfinite(x).all(), "holds NaN or infinity", "look for a division")
@@ -92,7 +98,9 @@ def repeats_its_order(subject: Subject) -> None:
         torch.manual_seed(100 + state)
         runs.append(_batches(dataset, seed))
     subject.expect(
-        _same(runs[0], runs[1]), "gives other batches for the same seed", "draw with the rng that draw() gets, and alone"
+        _same(runs[0], runs[1]),
+        "gives other batches for the same seed",
+        "draw with the rng that draw() gets, and alone",
     )
     dataset, _ = _dataset(subject)
     if dataset.length is None or dataset.length > 1:
@@ -124,7 +132,9 @@ def can_be_sent_to_a_process(subject: Subject) -> None:
             f"cannot be sent to another process ({' '.join(str(err).split())})",
             "keep no lambda, open file or local class as an attribute",
         )
-    subject.expect(_same(_batches(dataset), _batches(sent)), "gives other batches in another process", "keep all it needs")
+    subject.expect(
+        _same(_batches(dataset), _batches(sent)), "gives other batches in another process", "keep all it needs"
+    )
 
 
 def moves_to_a_device(subject: Subject) -> None:

@@ -36,7 +36,9 @@ def inputs_for(subject: Subject, network: nn.Module, spec: Spec, n: int = _BATCH
 
 def _output(network: nn.Module, x: Tensor, y: Tensor | None, seed: int = 2) -> Tensor:
     torch.manual_seed(seed)
-    out: Tensor = network(x, y)
+    out = network(x, y)
+    if not isinstance(out, Tensor):
+        raise TypeError(f"forward() must return a tensor, not {type(out).__name__}")
     return out
 
 
@@ -48,10 +50,12 @@ def has_the_right_shapes(subject: Subject, spec: Spec) -> None:
         wanted = (n, *spec.shape) if subject.kind == "generator" else (n,)
         with torch.no_grad():
             out = _output(network, x, y)
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        got = tuple(out.shape)
         remedy = "samples are [B, *spec.shape]" if subject.kind == "generator" else "logits are [B], not [B, 1]"
         subject.expect(got == wanted, f"returns {got} for a batch of {n} of {spec}, not {wanted}", remedy)
-        subject.expect(out.dtype == torch.float32, f"returns {out.dtype} for float32 inputs", "keep the type of the input")
+        subject.expect(
+            out.dtype == torch.float32, f"returns {out.dtype} for float32 inputs", "keep the type of the input"
+        )
         subject.expect(torch.isfinite(out).all(), f"returns NaN or infinity for {spec}", "look for a division or a log")
         if subject.kind == "discriminator":
             with torch.no_grad():
@@ -69,7 +73,9 @@ def draws_latents_by_the_seed(subject: Subject, spec: Spec) -> None:
     first, second = (network.latent(_BATCH, torch.Generator().manual_seed(3)) for _ in range(2))
     shape = (_BATCH, network.latent_dim)
     subject.expect(
-        tuple(first.shape) == shape, f"draws latents of the shape {tuple(first.shape)}, not {shape}", "see Generator.latent"
+        tuple(first.shape) == shape,
+        f"draws latents of the shape {tuple(first.shape)}, not {shape}",
+        "see Generator.latent",
     )
     subject.expect(
         torch.equal(first, second),
@@ -86,7 +92,9 @@ def stays_within_the_range(subject: Subject, spec: Spec) -> None:
         for scale in (1.0, 30.0):
             out = _output(network, scale * z, y)
             low, high = out.min().item(), out.max().item()
-            subject.expect(torch.isfinite(out).all(), "returns NaN or infinity for large latents", "bound what it computes")
+            subject.expect(
+                torch.isfinite(out).all(), "returns NaN or infinity for large latents", "bound what it computes"
+            )
             subject.expect(
                 not spec.is_image or (low >= -1 and high <= 1),
                 f"returns values from {low:.3g} to {high:.3g}, and images are in [-1, 1]",
@@ -126,7 +134,7 @@ def passes_gradients_to_every_parameter(subject: Subject, spec: Spec) -> None:
     x, y = inputs_for(subject, network, spec, 2 * _BATCH)
     x.requires_grad_()
     out = _output(network, x, y)
-    (out * torch.randn(out.shape, generator=rng)).sum().backward()
+    torch.autograd.backward((out * torch.randn(out.shape, generator=rng)).sum())
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
@@ -136,9 +144,13 @@ def passes_gradients_to_every_parameter(subject: Subject, spec: Spec) -> None:
             f"passes no gradient to its parameter {name}",
             "use it in forward(), or make it a buffer with register_buffer()",
         )
-        subject.expect(torch.isfinite(grad).all(), f"has a gradient that is not finite at {name}", "bound what it computes")
+        subject.expect(
+            torch.isfinite(grad).all(), f"has a gradient that is not finite at {name}", "bound what it computes"
+        )
     subject.expect(
-        x.grad is not None and x.grad.count_nonzero(), "passes no gradient to its input", "do not detach it in forward()"
+        x.grad is not None and x.grad.count_nonzero(),
+        "passes no gradient to its input",
+        "do not detach it in forward()",
     )
 
 
@@ -276,7 +288,9 @@ def follows_the_arithmetic(subject: Subject, spec: Spec) -> None:
         with torch.autocast("cpu", torch.bfloat16):
             mixed = _output(network, x, y)
         double = _output(network.double(), x.double(), y)
-    subject.expect(torch.isfinite(mixed).all(), "returns NaN or infinity in bfloat16", "compute what overflows in float32")
+    subject.expect(
+        torch.isfinite(mixed).all(), "returns NaN or infinity in bfloat16", "compute what overflows in float32"
+    )
     subject.expect(
         double.dtype == torch.float64,
         f"returns {double.dtype} for float64 weights and inputs",
@@ -336,7 +350,7 @@ def can_be_differentiated_twice(subject: Subject, spec: Spec) -> None:
     x.requires_grad_()
     try:
         (gradient,) = torch.autograd.grad(_output(network, x, y).sum(), x, create_graph=True)
-        gradient.square().sum().backward()
+        torch.autograd.backward(gradient.square().sum())
     except RuntimeError as err:
         subject.expect(
             False,

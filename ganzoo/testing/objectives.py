@@ -29,15 +29,27 @@ def _generator(loss: Loss, fake: Tensor, real: Tensor) -> Tensor:
     return loss.generator(fake, real if loss.uses_real else None)
 
 
+_MEAN: Final = "take the mean over the batch"
+
+
+def is_scalar(value: object) -> bool:
+    """Whether it is a tensor of no dimensions."""
+    return isinstance(value, Tensor) and value.dim() == 0
+
+
+def _what(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
 def returns_scalars(subject: Subject) -> None:
     """Both objectives are scalars in the graph of the logits."""
     loss: Loss = subject.build(POINTS)
     real, fake = _logits(0.5, 1), _logits(-0.5, 2)
     for name, term in (("discriminator", loss.discriminator(real, fake)), ("generator", _generator(loss, fake, real))):
-        what = f"shape {tuple(term.shape)}" if isinstance(term, Tensor) else f"type {type(term).__name__}"
-        scalar = isinstance(term, Tensor) and term.dim() == 0
-        subject.expect(scalar, f"returns from {name}() something of {what}, not a scalar", "take the mean over the batch")
-        subject.expect(term.dtype == torch.float32, f"returns {term.dtype} from {name}()", "keep the type of the logits")
+        subject.expect(is_scalar(term), f"returns from {name}() {_what(term)}, not a scalar", _MEAN)
+        subject.expect(
+            term.dtype == torch.float32, f"returns {term.dtype} from {name}()", "keep the type of the logits"
+        )
         subject.expect(
             term.requires_grad, f"returns from {name}() what no gradient leads through", "do not detach the logits"
         )
@@ -128,38 +140,40 @@ def does_something(subject: Subject) -> None:
     """It has a penalty, a constraint, or both."""
     target = type(subject.build(POINTS))
     own = [getattr(target, name) is not getattr(Regularizer, name) for name in ("penalty", "project", "after_step")]
-    subject.expect(any(own), "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)")
+    subject.expect(
+        any(own), "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)"
+    )
 
 
 def has_a_finite_penalty(subject: Subject) -> None:
     """The penalty is a finite scalar, a gradient leads from it to the critic, and its random numbers are the run's."""
     for spec in (IMAGES, POINTS):
-        values = []
+        values: list[Tensor] = []
         for _ in range(2):
             bundle, reg, critic_pass = _critic_pass(subject, spec)
             torch.manual_seed(len(values))  # the run's random numbers are critic_pass.rng
-            penalty = reg.penalty(critic_pass)
-            if penalty is None:
+            found = reg.penalty(critic_pass)
+            if found is None:
                 return
-            values.append(penalty)
-        what = f"shape {tuple(penalty.shape)}" if isinstance(penalty, Tensor) else f"type {type(penalty).__name__}"
-        scalar = isinstance(penalty, Tensor) and penalty.dim() == 0
-        subject.expect(scalar, f"returns a penalty of {what}, not a scalar", "take the mean over the batch")
+            values.append(found)
+        penalty = values[-1]
+        subject.expect(is_scalar(penalty), f"returns a penalty of {_what(penalty)}, not a scalar", _MEAN)
         subject.expect(torch.isfinite(penalty), f"has the penalty {penalty.item():g}", "look for a square root at zero")
         subject.expect(
             torch.equal(values[0], values[1]),
             "has another penalty for the same seed",
             "draw random numbers with generator=critic_pass.rng",
         )
-        grads = torch.autograd.grad(penalty, list(bundle.disc.parameters()), allow_unused=True)
-        found = [grad for grad in grads if grad is not None]
+        grads = _gradients(penalty, *bundle.disc.parameters())
         subject.expect(
-            any(grad.count_nonzero() for grad in found),
+            any(grad.count_nonzero() for grad in grads),
             "has a penalty that teaches the critic nothing",
             "compute it from critic_pass's logits, or from critic_pass.gradient_at()",
         )
-        finite = all(torch.isfinite(grad).all() for grad in found)
-        subject.expect(finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0")
+        finite = all(torch.isfinite(grad).all() for grad in grads)
+        subject.expect(
+            finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0"
+        )
 
 
 def keeps_names_and_shapes(subject: Subject) -> None:
@@ -176,7 +190,9 @@ def keeps_names_and_shapes(subject: Subject) -> None:
     for name, value in projected.items():
         layout = (value.shape, value.dtype)
         fits = layout == (before[name].shape, before[name].dtype) and torch.isfinite(value).all()
-        subject.expect(fits, f"makes another shape or type of {name}, or no number", "return a tensor like the one given")
+        subject.expect(
+            fits, f"makes another shape or type of {name}, or no number", "return a tensor like the one given"
+        )
     subject.expect(
         equal(before, {name: value.detach() for name, value in parameters.items()}),
         "changes the parameters it is given",

@@ -113,7 +113,9 @@ def has_a_docstring(subject: Subject) -> None:
     target = _target(subject)
     said = (vars(target).get("__doc__") or "").strip() if isinstance(target, type) else target.__doc__
     subject.expect(
-        said, f"has the class {target.__name__} without a docstring", "say in a sentence what goes in and what comes out"
+        said,
+        f"has the class {target.__name__} without a docstring",
+        "say in a sentence what goes in and what comes out",
     )
 
 
@@ -123,8 +125,8 @@ def _target(subject: Subject) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as err:
         raise AssertionError(
-            f"{subject} has the target {subject.entry.component.target!r}, which does not import ({err}); name the class as "
-            "'module:class', in a module of the package."
+            f"{subject} has the target {subject.entry.component.target!r}, which does not import ({err}); name the "
+            "class as 'module:class', in a module of the package."
         ) from err
 
 
@@ -183,10 +185,10 @@ def has_a_recipe_that_exists(subject: Subject) -> None:
             f"has the unknown setting {path!r} in its recipe, which would be passed over",
             f"name a setting as 'ganzoo run --dry-run' shows them.{did_you_mean(path, known)}".rstrip("."),
         )
-    section = SECTION_OF.get(subject.kind)
-    if section is not None:
+    own = SECTION_OF.get(subject.kind)
+    if own is not None:
         try:
-            resolve([Layer("kit", {section: (subject.choice.id,) if section == "reg" else subject.choice.id})])
+            resolve([Layer("kit", {own: (subject.choice.id,) if own == "reg" else subject.choice.id})])
         except UsageError as err:
             subject.expect(False, f"has a recipe with a value that does not fit ({err})", "make it one that does")
 

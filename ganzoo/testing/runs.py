@@ -15,7 +15,7 @@ from ganzoo.data import Dataset
 from ganzoo.errors import MissingError
 from ganzoo.registry import build
 from ganzoo.testing.networks import equal
-from ganzoo.testing.objectives import IMAGES, POINTS
+from ganzoo.testing.objectives import IMAGES, POINTS, is_scalar
 from ganzoo.testing.subject import SECTION_OF, Subject
 from ganzoo.testing.training import Session, noise
 
@@ -47,7 +47,7 @@ def trains_with_every_loss_and_trainer(subject: Subject) -> None:
 
 
 def _train(subject: Subject, config: RunConfig, spec: Spec) -> None:
-    data: Dataset = build(config.data, spec) if subject.kind == "dataset" else noise(spec)
+    data: Dataset = build(config.data, config.spec()) if subject.kind == "dataset" else noise(spec)
     session = Session(config, data)
     sides = (session.bundle.gen_side, session.bundle.disc_side)
     before = [{name: value.clone() for name, value in side.state_dict().items()} for side in sides]
@@ -55,10 +55,14 @@ def _train(subject: Subject, config: RunConfig, spec: Spec) -> None:
     for metrics in session.take(_STEPS):
         missing = [name for name in _REQUIRED if name not in metrics]
         subject.expect(
-            not missing, f"reports no {' and no '.join(missing)} {where}", "return them from step(), as every trainer does"
+            not missing,
+            f"reports no {' and no '.join(missing)} {where}",
+            "return them from step(), as every trainer does",
         )
         odd = [name for name, value in metrics.items() if not math.isfinite(value)]
-        subject.expect(not odd, f"comes to {', '.join(odd)} that is not finite {where}", "lower its default learning rate")
+        subject.expect(
+            not odd, f"comes to {', '.join(odd)} that is not finite {where}", "lower its default learning rate"
+        )
     for word, side, old in zip(("generator", "discriminator"), sides, before, strict=True):
         fine = all(torch.isfinite(value).all() for value in side.state_dict().values())
         subject.expect(fine, f"leaves a {word} that is not finite {where}", "look at its gradients")
@@ -69,8 +73,7 @@ def _train(subject: Subject, config: RunConfig, spec: Spec) -> None:
 
 def _tasks(subject: Subject) -> list[Spec]:
     if subject.kind == "dataset":
-        assert subject.entry.component.spec is not None
-        return [subject.entry.component.spec(subject.choice.config)]
+        return [next(subject.configurations()).spec()]  # its own recipe may set its options
     served = subject.specs or (IMAGES, POINTS)
     return examples(served)
 
@@ -114,9 +117,12 @@ def reports_metrics(subject: Subject) -> None:
     missing = [name for name in _REQUIRED if name not in metrics]
     subject.expect(not missing, f"reports no {' and no '.join(missing)}", "return both totals from step()")
     for name, value in metrics.items():
-        scalar = isinstance(value, torch.Tensor) and value.dim() == 0
-        subject.expect(scalar, f"reports {name} as what is no scalar tensor", "take its mean, and leave it on the device")
-        subject.expect(not value.requires_grad, f"reports {name} with its graph", "detach it: the graph keeps all memory")
+        subject.expect(
+            is_scalar(value), f"reports {name} as what is no scalar tensor", "take its mean, and leave it on the device"
+        )
+        subject.expect(
+            not value.requires_grad, f"reports {name} with its graph", "detach it: the graph keeps all memory"
+        )
 
 
 def repeats_itself(subject: Subject) -> None:

@@ -82,12 +82,9 @@ class Subject:
             yield resolve([Layer("tiny", self._tiny(resolve([Layer("kit", chosen)]))), Layer("kit", chosen)])
 
     def others(self, kind: str) -> list[str]:
-        """Ids of the built-in components of a kind and of those of the same distribution."""
-        return [
-            entry.id
-            for entry in registry().entries(kind)
-            if entry.plugin.builtin or entry.plugin.dist == self.entry.plugin.dist
-        ]
+        """Ids of the built-in components of a kind, then of those of the same distribution."""
+        found = sorted(registry().entries(kind), key=lambda entry: not entry.plugin.builtin)
+        return [entry.id for entry in found if entry.plugin.builtin or entry.plugin.dist == self.entry.plugin.dist]
 
     def configuration(self, spec: Spec, **settings: Any) -> RunConfig | None:
         """The first run with this component for ``spec`` that no rule refuses."""

@@ -51,7 +51,7 @@ def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
     Raises:
         GanzooError: it cannot be written (disk full, no permission); what was there before stays.
     """
-    path = folder / f"{_PREFIX}{step:08d}"
+    path = folder / name_of(step)
     with atomic_dir(path) as draft:
         save_tensors(draft / MODEL, snapshot.model, {"format": FORMAT})
         save_tensors(draft / OPTIMIZER, snapshot.optimizer, {"format": FORMAT})
@@ -64,6 +64,11 @@ def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
     for old in list_all(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     return path
+
+
+def name_of(step: int) -> str:
+    """Name of the directory of a step's checkpoint; later steps sort later."""
+    return f"{_PREFIX}{step:08d}"
 
 
 def sweep(folder: Path) -> None:
@@ -84,7 +89,7 @@ def problem(path: Path) -> str | None:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             return f"its format is {manifest['format']!r}, not {FORMAT!r}"
-        if f"{_PREFIX}{manifest['step']:08d}" != path.name:
+        if name_of(manifest["step"]) != path.name:
             return "its manifest is of another step"
         for name in (MODEL, OPTIMIZER, STATE):
             entry = manifest["files"][name]

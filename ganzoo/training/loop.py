@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from ganzoo.data import Dataset, DataStream
-from ganzoo.errors import DivergedError, GanzooError, Interrupted
+from ganzoo.errors import Interrupted
 from ganzoo.nn import EMA, Trainer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
-from ganzoo.training import checkpoint
+from ganzoo.training import checkpoint, state
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
+from ganzoo.training.diverged import diverged
+from ganzoo.training.monitor import Monitor
 from ganzoo.training.observers import Observers
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StopSignals
+from ganzoo.training.vitals import broken_names
 
-_GROUP_KEYS: Final = ("gen", "disc")
 _BACKDROP: Final = 1024
 
 
@@ -72,6 +72,8 @@ class Session:
         self._started = time.monotonic()
         self._history: list[dict[str, Tensor]] = []
         self._last_log = (0, 0.0)
+        self._good = state.copied(self.snapshot())
+        self._monitor = Monitor(config, self.bundle, self.dataset)
 
     @property
     def images(self) -> int:
@@ -146,7 +148,8 @@ class Session:
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
-        self._check_finite()
+        look = self._monitor.due(self.step)
+        self._check_finite(thorough=look)
         means = {
             key: torch.stack([entry[key].double() for entry in self._history if key in entry]).mean().item()
             for key in self._history[-1]
@@ -164,6 +167,8 @@ class Session:
         self.run.append_metrics(line)
         self._history.clear()
         self._last_log = (self.step, self.seconds)
+        if look:
+            self._watch()
 
     def draw(self) -> None:
         """Draw the fixed latents and save them as a grid."""
@@ -186,29 +191,13 @@ class Session:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self._check_finite()
+        self._check_finite(thorough=True)
         path = checkpoint.save(self.run.checkpoints, self.step, self.snapshot(), keep=self.settings.keep_last)
         self.observers.call("checkpoint_saved", run=self.run, path=path)
 
     def snapshot(self) -> Snapshot:
-        """Everything that the next step depends on. Noise and data order follow from seed, step and position."""
-        bundle = self.bundle
-        model = {**bundle.gen_side.state_dict(), **bundle.disc_side.state_dict()}
-        if self.ema is not None:
-            model |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
-        optimizer: dict[str, Tensor] = {f"trainer.{key}": value for key, value in self.trainer.state_dict().items()}
-        groups = {}
-        for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
-            tensors, groups[key] = checkpoint.flatten_optimizer(side.optimizer, key)
-            optimizer |= tensors
-        state = {
-            "step": self.step,
-            "position": self.stream.position,
-            "seconds": self.seconds,
-            "groups": groups,
-            "random": _random_state(),
-        }
-        return Snapshot(model, optimizer, state)
+        """Everything that the next step depends on, in live tensors."""
+        return state.capture(self)
 
     def restore(self) -> None:
         """Go back to the newest good checkpoint of the run.
@@ -219,24 +208,10 @@ class Session:
         checkpoint.sweep(self.run.checkpoints)
         path = checkpoint.newest_good(self.run.path, self.say)
         saved = checkpoint.load(path)
-        bundle = self.bundle
-        checkpoint.restore_module(bundle.gen, "gen", saved.model)
-        disc_side = {name: value for name, value in saved.model.items() if not name.startswith(("gen.", "ema."))}
-        bundle.disc_side.load_state_dict(disc_side)
-        if self.ema is not None:
-            checkpoint.restore_module(self.ema.module, "ema", saved.model)
-        for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
-            checkpoint.restore_optimizer(side.optimizer, key, saved.optimizer, saved.state["groups"][key])
-        own = {
-            name.removeprefix("trainer."): value
-            for name, value in saved.optimizer.items()
-            if name.startswith("trainer.")
-        }
-        self.trainer.load_state_dict(own)
-        self.stream.position = saved.state["position"]
-        self.step = saved.state["step"]
+        state.put_back(self, saved)
         self._seconds = saved.state["seconds"]
-        _restore_random(saved.state["random"])
+        self._good = saved
+        self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step)
         self.run.rewind_metrics(self.step)
 
     def _fixed_latents(self) -> tuple[Tensor, Tensor | None]:
@@ -252,36 +227,16 @@ class Session:
         seed = derive_seed(self.settings.seed, "backdrop")
         return DataStream(self.dataset, _BACKDROP, seed, self.device).next().x.cpu()
 
-    def _check_finite(self) -> None:
-        if self.bundle.broken.item():
-            last = next(iter(checkpoint.list_all(self.run.checkpoints)), None)
-            kept = f"the last good state is {last}" if last else "there is no checkpoint before it"
-            raise DivergedError(
-                f"A loss became NaN or infinite between steps {self._last_log[0]} and {self.step}; {kept}. "
-                "Try a smaller learning rate (--optim.lr), or another loss (--loss ns, --loss wgan-gp)."
-            )
+    def _check_finite(self, *, thorough: bool) -> None:
+        """Stop if a loss was not finite since the last state kept; ``thorough``: or if a weight is not finite now."""
+        bundle = self.bundle
+        sides = (bundle.gen_side, bundle.disc_side)
+        if bundle.broken.item() or (thorough and any(broken_names(side.named_parameters()) for side in sides)):
+            raise diverged(self, self._good)
 
-
-def _random_state() -> dict[str, Any]:
-    """Python's and NumPy's global generators, which a plugin may use; torch's follows from seed and step."""
-    version, words, gauss = random.getstate()
-    state: dict[str, Any] = {"python": [version, list(words), gauss]}
-    if "numpy" in sys.modules:
-        import numpy as np
-
-        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-        state["numpy"] = [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)]
-    return state
-
-
-def _restore_random(state: dict[str, Any]) -> None:
-    try:
-        version, words, gauss = state["python"]
-        random.setstate((version, tuple(words), gauss))
-        if "numpy" in state:
-            import numpy as np
-
-            name, keys, position, has_gauss, cached = state["numpy"]
-            np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
-    except (KeyError, TypeError, ValueError) as err:
-        raise GanzooError(f"The random state of the checkpoint is damaged: {err}.") from None
+    def _watch(self) -> None:
+        """Have a look at the run's health, and tell what is new."""
+        self._good = state.copied(self.snapshot())
+        for event in self._monitor.look(self.step):
+            self.run.append_metrics(event.line())
+            self.say(f"Warning: {event.message}")

@@ -7,6 +7,7 @@ in float32, so that on a machine with nothing but a CPU the check is one of its 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ _FLOOR: Final = 1e-2
 _RANDOM: Final = {torch.rand, torch.randn, torch.randint, torch.randperm, torch.rand_like, torch.randn_like}
 
 Tensors = dict[str, list[Tensor]]
-Measure = Callable[[nn.Module, torch.device, torch.dtype], Tensors]
+Measure = Callable[[Any, torch.device, torch.dtype], Tensors]
+"""Of a module (networks and objectives have methods of their own, so Any) that is on a device, in a precision."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def check(entry: Entry, device: torch.device) -> Parity:
 
 
 def _worst(errors: dict[str, float]) -> float:
-    return max(error / TOLERANCE[name] if error == error else float("inf") for name, error in errors.items())
+    return max(math.inf if math.isnan(error) else error / TOLERANCE[name] for name, error in errors.items())
 
 
 def _compare(entry: Entry, device: torch.device, seed: int) -> dict[str, float]:
@@ -120,7 +122,7 @@ def _prepare(entry: Entry) -> tuple[nn.Module, Measure]:
 
 
 def _network(kind: str, spec: Spec, *, twice: bool) -> Measure:
-    def measure(net: nn.Module, device: torch.device, dtype: torch.dtype) -> Tensors:
+    def measure(net: Any, device: torch.device, dtype: torch.dtype) -> Tensors:
         rng = torch.Generator().manual_seed(7)
         y = None if spec.num_classes is None else (torch.arange(_BATCH) % spec.num_classes).to(device)
         x = net.latent(_BATCH, rng) if kind == "generator" else torch.rand(_BATCH, *spec.shape) * 2 - 1
@@ -138,8 +140,7 @@ def _network(kind: str, spec: Spec, *, twice: bool) -> Measure:
 
 
 def _objective(kind: str, spec: Spec) -> Measure:
-    def measure(modules: nn.Module, device: torch.device, dtype: torch.dtype) -> Tensors:
-        assert isinstance(modules, nn.ModuleDict)
+    def measure(modules: Any, device: torch.device, dtype: torch.dtype) -> Tensors:
         part, critic = modules["part"], modules["critic"]
         real, fake = ((torch.rand(_BATCH, *spec.shape) * 2 - 1).to(device, dtype).requires_grad_() for _ in range(2))
         y = None if spec.num_classes is None else (torch.arange(_BATCH) % spec.num_classes).to(device)
@@ -166,14 +167,16 @@ def _objective(kind: str, spec: Spec) -> Measure:
 def _critic(spec: Spec) -> nn.Module:
     """A critic with the layers that critics have."""
     if not spec.is_image:
-        return nn.Sequential(nn.Linear(spec.numel, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1))
+        return nn.Sequential(
+            nn.Linear(spec.numel, 16), nn.LeakyReLU(0.2), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)
+        )
     channels, height, width = spec.shape
     convolutions = [nn.Conv2d(channels, 8, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 16, 4, 2, 1), nn.LeakyReLU(0.2)]
     return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(height * width, 1))
 
 
 def _gradient(total: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    found = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(total, inputs, retain_graph=True, allow_unused=True)
     return [gradient for gradient in found if gradient is not None]
 
 
@@ -185,7 +188,7 @@ def _distance(found: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
         (one.detach().cpu().double() - other.detach()).norm().item() / max(norm, floor)
         for one, other, norm in zip(found, expected, norms, strict=True)
     ]
-    return max(errors, key=lambda error: error if error == error else float("inf"))
+    return max(math.inf if math.isnan(error) else error for error in errors)
 
 
 class _SameNoise(TorchFunctionMode):

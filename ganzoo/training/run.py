@@ -100,7 +100,15 @@ class Run:
         write_text(self.path / "config.json", json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of ``metrics.jsonl``; a torn last line is left out."""
+        """The lines of ``metrics.jsonl`` that hold metrics."""
+        return [line for line in self.lines() if "event" not in line]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` that hold warnings: ``step``, ``event`` and ``message``."""
+        return [line for line in self.lines() if "event" in line]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines of ``metrics.jsonl``; a torn last line is left out."""
         lines = []
         if self.metrics_file.exists():
             for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
@@ -112,7 +120,7 @@ class Run:
 
     def rewind_metrics(self, step: int) -> None:
         """Forget what was logged after ``step``, because the run goes on from there."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
+        kept = [line for line in self.lines() if line["step"] <= step]
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append_metrics(self, line: dict[str, Any]) -> None:

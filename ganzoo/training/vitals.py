@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from ganzoo.nn.penalties import sample_norms
 
 BATCH: Final = 64
 _OUTWARDS: Final = 1 + 1e-4
+_TINY: Final = torch.finfo(torch.float32).tiny
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,11 @@ class Vitals:
         above: share of the pairs (real, fake) in which the critic prefers the real.
         critic_push: how much the critic's objective still pulls on its logits, 1 being a critic that knows nothing.
         gen_push: how much the generator's objective pulls on the logits of its fakes, in the same unit.
-        gen_gradient: norm of the generator's last gradient.
+        gen_gradient: root mean square of the generator's last gradient.
         gen_moved: how far the generator's weights moved since the last look, relative to their norm.
-        gen_grown: norm of the generator's weights over that at the last look.
-        disc_moved, disc_grown: the same of the critic.
+        gen_size: root mean square of the generator's weights.
+        gen_grown: how many times larger its weights have become since the session began.
+        disc_size, disc_grown: the same of the critic.
         at_bound: share of the critic's weights that a constraint such as a clip holds at its bound; 0 without one.
         slope: mean norm of the critic's gradient over what a penalty draws it to; 1 without such a penalty.
     """
@@ -43,8 +45,9 @@ class Vitals:
     gen_push: float
     gen_gradient: float
     gen_moved: float
+    gen_size: float
     gen_grown: float
-    disc_moved: float
+    disc_size: float
     disc_grown: float
     at_bound: float
     slope: float
@@ -67,7 +70,8 @@ class Examiner:
         self._real_spread = real.x.std(0).mean()
         zeros = torch.zeros(len(real.x), device=latents.device)
         self._unit = _push(bundle.loss, zeros, zeros)
-        self._before = [_weights(bundle.gen), _weights(bundle.disc)]
+        self._before = _weights(bundle.gen)
+        self._sizes = [_rms(_weights(net), latents) for net in (bundle.gen, bundle.disc)]
 
     def look(self) -> Vitals:
         """Measure; the device is waited for once."""
@@ -84,8 +88,9 @@ class Examiner:
             (above_real[:, None] > above_fake).float().mean(),
             critic_push / self._unit[0],
             gen_push / self._unit[1],
-            _norm([p.grad for p in bundle.gen_side.trainable if p.grad is not None], self.latents),
-            *self._motion(),
+            _rms([p.grad for p in bundle.gen_side.trainable if p.grad is not None], self.latents),
+            self._moved(),
+            *self._growth(),
             self._at_bound(),
             slope,
         ]
@@ -96,16 +101,17 @@ class Examiner:
         flat = x.flatten(1)
         return torch.linalg.vector_norm(flat[first] - flat[second], dim=1).mean()
 
-    def _motion(self) -> list[Tensor]:
-        """How far both players moved and how much they grew since the last look."""
-        result = []
-        for index, module in enumerate((self.bundle.gen, self.bundle.disc)):
-            now, before = _weights(module), self._before[index]
-            size = _norm(before, self.latents).clamp_min(torch.finfo(torch.float32).tiny)
-            result += [_norm(torch._foreach_sub(now, before) if now else (), self.latents) / size]
-            result += [_norm(now, self.latents) / size]
-            self._before[index] = now
-        return result
+    def _moved(self) -> Tensor:
+        now, before = _weights(self.bundle.gen), self._before
+        self._before = now
+        size = _norm(before, self.latents).clamp_min(_TINY)
+        return _norm(torch._foreach_sub(now, before) if now else (), self.latents) / size
+
+    def _growth(self) -> Iterator[Tensor]:
+        """Size of each player's weights, and by how much they grew."""
+        for module, before in zip((self.bundle.gen, self.bundle.disc), self._sizes, strict=True):
+            size = _rms([p.detach() for p in module.parameters()], self.latents)
+            yield from (size, size / before.clamp_min(_TINY))
 
     @torch.no_grad()
     def _at_bound(self) -> Tensor:
@@ -164,17 +170,21 @@ def _weights(module: nn.Module) -> list[Tensor]:
     return [p.detach().clone() for p in module.parameters()]
 
 
+def _rms(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
+    return _norm(tensors, like) / max(1, sum(tensor.numel() for tensor in tensors)) ** 0.5
+
+
 def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     if not tensors:
         return torch.zeros((), device=like.device)
     return torch.linalg.vector_norm(torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors))]))
 
 
-def broken_names(named: Iterator[tuple[str, Tensor]]) -> list[str]:
+def broken_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     """Which of these tensors hold NaN or infinity; the device is waited for once."""
     kept = [(name, value) for name, value in named if value.is_floating_point() and value.numel()]
     if not kept:
         return []
     largest = torch._foreach_norm([value.detach() for _, value in kept], ord=float("inf"))
     finite = torch.isfinite(torch.stack([value.float() for value in largest])).tolist()
-    return [name for name in itertools.compress((name for name, _ in kept), (not ok for ok in finite))]
+    return list(itertools.compress((name for name, _ in kept), (not ok for ok in finite)))

@@ -32,6 +32,16 @@ _PLANE_RECIPE = {
     "run.steps": 5000,
 }
 
+# Enlarged, so that the critic has more than one layer. With batch norm it cannot see how dark a background is, and the
+# backgrounds stay grey; without, 2,000 steps give clear digits in about a minute on two cores.
+_DIGITS_RECIPE = {
+    "data.size": 16,
+    "gen.width": 48,
+    "disc.width": 32,
+    "disc.norm": "none",
+    "run.steps": 2000,
+}
+
 
 @dataclass(frozen=True)
 class DigitsConfig:
@@ -154,7 +164,7 @@ def grid_spec(config: GridConfig) -> Spec:
     return Spec((2,), config.side**2)
 
 
-def swissroll_spec(config: SwissRollConfig) -> Spec:
+def swissroll_spec(_config: SwissRollConfig) -> Spec:
     """What ``swissroll`` holds."""
     return Spec((2,))
 
@@ -210,6 +220,7 @@ def ganzoo_components() -> Iterator[Component]:
         spec=digits_spec,
         summary="1,797 handwritten digits of 8x8, included (UCI; E. Alpaydin, C. Kaynak; CC BY 4.0).",
         paper="doi:10.24432/C50P49",
+        recipe=_DIGITS_RECIPE,
         facts={
             "samples": "1,797 of 1x8x8",
             "classes": "10, the digits",

@@ -60,7 +60,8 @@ class Celeba(ArrayDataset):
 
     @staticmethod
     def _open(config: CelebaConfig) -> Any:
-        roots, arguments = search_roots(config.root), {"split": config.split, "target_type": []}
+        roots = search_roots(config.root)
+        arguments: dict[str, Any] = {"split": config.split, "target_type": []}
         for root in roots:
             with suppress(*_UNREADABLE):
                 return torchvision_dataset("CelebA", root, download=False, **arguments)

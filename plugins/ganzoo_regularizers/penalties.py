@@ -30,10 +30,6 @@ class Dragan(Regularizer):
     config: NormPenaltyConfig
     name = "dragan"
 
-    def __init__(self, config: NormPenaltyConfig, spec: Spec) -> None:
-        super().__init__(config, spec)
-        self.slope = config.target
-
     def penalty(self, critic_pass: CriticPass) -> Tensor:
         """The weighted penalty, a scalar."""
         return self.config.weight * dragan_penalty(critic_pass, self.config.target)

@@ -1,0 +1,222 @@
+"""Health in words: now and then it looks at a run, and says what it sees, what that usually means and what to try.
+
+A look costs about half a step and comes every fifty steps at first, then every tenth of the run so far, up to 250. A
+warning needs several looks in a row, is given once, and again only after it cleared. Where one failure explains
+another, only the first is said: the order of the signs in ``_SIGNS`` is that order.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from ganzoo.api import CONDITIONAL
+from ganzoo.config import RunConfig
+from ganzoo.data import Dataset, DataStream
+from ganzoo.nn import Bundle
+from ganzoo.nn.bundle import derive_seed
+from ganzoo.training import advice
+from ganzoo.training.vitals import BATCH, Examiner, Vitals
+
+_SOON, _LATE, _SHARE = 50, 250, 0.1
+
+HEALTHY_DIVERSITY: Final = 0.3
+NO_DIVERSITY: Final = 0.05
+_GROWING: Final = 1.2
+HUGE, HUGE_GROWTH = 1.0, 10.0
+STILL: Final = 1e-6
+CERTAIN: Final = 0.98
+NOTHING_LEFT: Final = 0.25
+FOOLED: Final = 0.02
+FLAT: Final = 0.02
+VANISHED: Final = 1e-3
+HELD: Final = 0.98
+STEEP: Final = 4.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A warning.
+
+    Attributes:
+        step: at which it was seen.
+        kind: what it is called.
+        message: what is seen, what it usually means and a command to try.
+    """
+
+    step: int
+    kind: str
+    message: str
+
+    def line(self) -> dict[str, Any]:
+        """The line of ``metrics.jsonl``."""
+        return {"step": self.step, "event": self.kind, "message": self.message}
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How a failure shows.
+
+    Attributes:
+        kind: what it is called.
+        looks: how many looks in a row must show it.
+        shows: whether the last look shows it, given all looks so far, the last one last.
+        words: what is seen, a template for the numbers of the last look.
+        explains: kinds that follow from it and need no words of their own.
+    """
+
+    kind: str
+    looks: int
+    shows: Callable[[Sequence[Vitals]], bool]
+    words: str
+    explains: tuple[str, ...] = ()
+
+
+def _exploded(seen: Sequence[Vitals]) -> bool:
+    now = seen[-1]
+    of_gen = now.gen_size > HUGE and now.gen_grown > HUGE_GROWTH
+    return of_gen or (now.disc_size > HUGE and now.disc_grown > HUGE_GROWTH)
+
+
+def _grows(seen: Sequence[Vitals], looks: int) -> bool:
+    """Whether the diversity is on its way up."""
+    return len(seen) >= looks and seen[-1].diversity > _GROWING * seen[-looks].diversity
+
+
+def _vanished(seen: Sequence[Vitals]) -> bool:
+    now = seen[-1]
+    if now.gen_gradient == 0 or now.gen_push < FLAT:
+        return True
+    return len(seen) > 5 and now.gen_gradient < VANISHED * statistics.median(v.gen_gradient for v in seen)
+
+
+_ALL: Final = ("collapse", "critic-wins", "generator-wins", "vanishing-gradient")
+_SIGNS: Final = (
+    Sign(
+        "explosion",
+        1,
+        _exploded,
+        "the weights have become {gen_grown:.3g} times (generator) and {disc_grown:.3g} times (critic) as large as they "
+        "were",
+        (*_ALL, "frozen-generator", "clip-saturation", "penalty-drift"),
+    ),
+    Sign(
+        "frozen-generator",
+        2,
+        lambda seen: seen[-1].gen_moved < STILL,
+        "the generator's weights have not moved since the last look",
+        (*_ALL,),
+    ),
+    Sign(
+        "collapse",
+        3,
+        lambda seen: seen[-1].diversity < NO_DIVERSITY and not _grows(seen, 3),
+        "the generator draws nearly the same sample for every latent: two of them differ {diversity:.2g} times as much "
+        "as two real ones",
+        ("critic-wins", "generator-wins", "vanishing-gradient"),
+    ),
+    Sign(
+        "collapse",
+        10,
+        lambda seen: seen[-1].diversity < HEALTHY_DIVERSITY and not _grows(seen, 10),
+        "samples of the generator are much alike: two of them differ {diversity:.2g} times as much as two real ones",
+    ),
+    Sign(
+        "vanishing-gradient",
+        3,
+        _vanished,
+        "the generator gets next to no gradient (its norm is {gen_gradient:.2g})",
+        ("critic-wins",),
+    ),
+    Sign(
+        "critic-wins",
+        3,
+        lambda seen: seen[-1].above > CERTAIN and seen[-1].critic_push < NOTHING_LEFT,
+        "the critic tells real from fake in {above:.1%} of the cases and has little left to learn ({critic_push:.2g} "
+        "of what it began with)",
+    ),
+    Sign(
+        "generator-wins",
+        3,
+        lambda seen: seen[-1].above < FOOLED,
+        "the critic prefers the fake to the real sample in {fooled:.1%} of the cases",
+    ),
+    Sign(
+        "clip-saturation",
+        3,
+        lambda seen: seen[-1].at_bound > HELD,
+        "{at_bound:.1%} of the critic's weights stand at the bound that the clip sets",
+    ),
+    Sign(
+        "penalty-drift",
+        4,
+        lambda seen: not 1 / STEEP < seen[-1].slope < STEEP,
+        "the critic's slope is {slope:.2g} times what its gradient penalty asks for",
+    ),
+)
+_MEMORY, _CLEAR_AFTER = 64, 3
+
+
+class Monitor:
+    """Watches one run.
+
+    Args:
+        config: of the run.
+        bundle: its live objects, which are looked at and not touched.
+        dataset: some reals are drawn from it, from a stream of their own.
+        step: the last step taken.
+    """
+
+    def __init__(self, config: RunConfig, bundle: Bundle, dataset: Dataset, step: int = 0) -> None:
+        device, seed = bundle.noise.rng.device, config.run.seed
+        n = min(BATCH, max(2, config.run.batch_size))
+        real = DataStream(dataset, n, derive_seed(seed, "look"), device).next()
+        # Drawn on the CPU, so that every device is judged by the same latents.
+        latents = bundle.gen.latent(n, torch.Generator().manual_seed(derive_seed(seed, "look"))).to(device)
+        by_class = config.plan(bundle.spec).has(CONDITIONAL, "gen")
+        self.config = config
+        self._examiner = Examiner(bundle, real, latents, by_class=by_class)
+        self._last = step
+        self._seen: list[Vitals] = []
+        self._streaks = [0] * len(_SIGNS)
+        self._open: dict[str, int] = {}  # warnings given, and for how many looks they have not shown
+
+    def due(self, step: int) -> bool:
+        """Whether a look is worth its price."""
+        return step - self._last >= min(_LATE, max(_SOON, _SHARE * step))
+
+    def look(self, step: int) -> list[Event]:
+        """Look, and return what is new."""
+        self._last = step
+        self._seen = [*self._seen[1 - _MEMORY :], self._examiner.look()]
+        return self.judge(step)
+
+    def judge(self, step: int) -> list[Event]:
+        """What the looks so far say and has not been said."""
+        shown: dict[str, Sign] = {}
+        explained: set[str] = set()
+        for index, sign in enumerate(_SIGNS):
+            self._streaks[index] = self._streaks[index] + 1 if sign.shows(self._seen) else 0
+            if self._streaks[index]:
+                explained |= set(sign.explains)
+                if self._streaks[index] >= sign.looks and sign.kind not in explained:
+                    shown.setdefault(sign.kind, sign)
+        self._open = {kind: quiet for kind in self._open if (quiet := self._quiet(kind, explained)) < _CLEAR_AFTER}
+        new = [sign for kind, sign in shown.items() if kind not in self._open]
+        self._open |= dict.fromkeys(shown, 0)
+        return [self._event(step, sign) for sign in new]
+
+    def _quiet(self, kind: str, explained: Collection[str]) -> int:
+        """Looks since a warning that was given last showed."""
+        shows = any(streak for sign, streak in zip(_SIGNS, self._streaks, strict=True) if sign.kind == kind)
+        return 0 if shows or kind in explained else self._open[kind] + 1
+
+    def _event(self, step: int, sign: Sign) -> Event:
+        now = self._seen[-1]
+        words = sign.words.format(**vars(now), fooled=1 - now.above)
+        means, command = advice.meaning(sign.kind), advice.to_try(sign.kind, self.config)
+        return Event(step, sign.kind, f"Step {step}: {words}; usually {means}; try: {command}")

@@ -1,0 +1,100 @@
+"""Everything that the next step of a run depends on: taken out of a session, and put back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+from ganzoo.training import checkpoint
+from ganzoo.training.checkpoint import Snapshot
+
+if TYPE_CHECKING:
+    from ganzoo.training.loop import Session
+
+_GROUP_KEYS: Final = ("gen", "disc")
+
+
+def capture(session: Session) -> Snapshot:
+    """The state after the last step. Noise and data order follow from seed, step and position.
+
+    The tensors are the live ones; :func:`copied` takes them out of the run's hands.
+    """
+    bundle = session.bundle
+    model = {**bundle.gen_side.state_dict(), **bundle.disc_side.state_dict()}
+    if session.ema is not None:
+        model |= {f"ema.{name}": value for name, value in session.ema.module.state_dict().items()}
+    optimizer: dict[str, Tensor] = {f"trainer.{key}": value for key, value in session.trainer.state_dict().items()}
+    groups = {}
+    for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
+        tensors, groups[key] = checkpoint.flatten_optimizer(side.optimizer, key)
+        optimizer |= tensors
+    state = {
+        "step": session.step,
+        "position": session.stream.position,
+        "seconds": session.seconds,
+        "groups": groups,
+        "random": _random_state(),
+    }
+    return Snapshot(model, optimizer, state)
+
+
+def copied(snapshot: Snapshot) -> Snapshot:
+    """The same with tensors of its own."""
+    return Snapshot(
+        {name: value.clone() for name, value in snapshot.model.items()},
+        {name: value.clone() for name, value in snapshot.optimizer.items()},
+        snapshot.state,
+    )
+
+
+def put_back(session: Session, saved: Snapshot) -> None:
+    """Go back to a state.
+
+    Raises:
+        GanzooError: it does not fit.
+    """
+    bundle = session.bundle
+    checkpoint.restore_module(bundle.gen, "gen", saved.model)
+    disc_side = {name: value for name, value in saved.model.items() if not name.startswith(("gen.", "ema."))}
+    bundle.disc_side.load_state_dict(disc_side)
+    if session.ema is not None:
+        checkpoint.restore_module(session.ema.module, "ema", saved.model)
+    for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
+        groups = [dict(group) for group in saved.state["groups"][key]]
+        checkpoint.restore_optimizer(side.optimizer, key, saved.optimizer, groups)
+    own = {
+        name.removeprefix("trainer."): value for name, value in saved.optimizer.items() if name.startswith("trainer.")
+    }
+    session.trainer.load_state_dict(own)
+    session.stream.position = saved.state["position"]
+    session.step = saved.state["step"]
+    _restore_random(saved.state["random"])
+
+
+def _random_state() -> dict[str, Any]:
+    """Python's and NumPy's global generators, which a plugin may use; torch's follows from seed and step."""
+    version, words, gauss = random.getstate()
+    state: dict[str, Any] = {"python": [version, list(words), gauss]}
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+        state["numpy"] = [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)]
+    return state
+
+
+def _restore_random(state: dict[str, Any]) -> None:
+    try:
+        version, words, gauss = state["python"]
+        random.setstate((version, tuple(words), gauss))
+        if "numpy" in state:
+            import numpy as np
+
+            name, keys, position, has_gauss, cached = state["numpy"]
+            np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    except (KeyError, TypeError, ValueError) as err:
+        raise GanzooError(f"The random state of the checkpoint is damaged: {err}.") from None
