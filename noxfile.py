@@ -50,14 +50,25 @@ def typecheck(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite, warnings as errors; ``nox -s tests -- -k losses`` passes arguments on."""
     install(session, "-e", ".", *group("test"))
-    session.run("pytest", *session.posargs)
+    # One thread each: two processes of one thread finish a suite of small networks before one process of two does.
+    session.run("pytest", "-n", "2", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
+def matrix(session: nox.Session) -> None:
+    """Train every cell of the matrix that no rule refuses for two steps; ``-- --part 1/4`` trains a quarter of them."""
+    install(session, "-e", ".", *group("test"))
+    session.run("python", "tests/cells.py", *session.posargs)
 
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Write the pages that are generated from the registry; ``-- --check`` only compares."""
-    install(session, "-e", ".")
+    """Write the generated pages and build all into docs/_build, warnings as errors; ``-- --check`` only compares."""
+    checks_only = "--check" in session.posargs
+    install(session, "-e", ".", *([] if checks_only else group("docs")))
     session.run("python", "docs/generate.py", *session.posargs)
+    if not checks_only:
+        session.run("sphinx-build", "-n", "-W", "--keep-going", "-E", "docs", "docs/_build")
 
 
 @nox.session(default=False)

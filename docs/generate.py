@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: components, presets, the command line, the hooks, the README's table.
+"""Write the pages that follow from the code: components, presets, commands, public names, hooks, the README's table.
 
 ``python docs/generate.py`` writes them; ``--check`` compares only, names what is stale and exits with 1. What ships
 with ganzoo is documented, whatever else is installed. Free of torch.
@@ -7,6 +7,8 @@ with ganzoo is documented, whatever else is installed. Free of torch.
 from __future__ import annotations
 
 import argparse
+import ast
+import importlib.util
 import inspect
 import os
 import sys
@@ -39,6 +41,14 @@ PLURALS: Final = {
     "dataset": "Data sets",
     "extractor": "Extractors",
 }
+REFERENCE: Final = {
+    "ganzoo": "What the command line does, from Python.",
+    "ganzoo.api": "What the light module of a plugin imports. Free of torch.",
+    "ganzoo.nn": "The contracts on torch's side, and what networks, losses and trainers are built from.",
+    "ganzoo.data": "Sources of real samples.",
+    "ganzoo.testing": "The conformance kit, for the tests of a plugin.",
+}
+"""Public module -> what it is for, in the order of the reference."""
 WORDS: Final = {word: f"`{word.upper()}`" for word in ("gen", "disc", "loss", "reg", "trainer", "data", "spec")}
 
 
@@ -60,7 +70,7 @@ def pages() -> dict[Path, str]:
         found[DOCS / "components" / entry.component.kind / f"{entry.component.name}.md"] = component(entry)
     if presets():
         found[DOCS / "presets.md"] = preset_page()
-    return found
+    return found | reference()
 
 
 def parts() -> dict[Path, dict[str, str]]:
@@ -71,6 +81,7 @@ def parts() -> dict[Path, dict[str, str]]:
 def index() -> str:
     """Every component in one line, a table for each kind."""
     lines = [NOTICE, "# Components", "", "What ships with ganzoo; `ganzoo list` shows this and what you installed.", ""]
+    tree = []
     for kind in KINDS:
         found = [entry for entry in entries() if entry.component.kind == kind]
         if not found:
@@ -80,7 +91,8 @@ def index() -> str:
             for e in found
         ]
         lines += [f"## {PLURALS[kind]}", "", *table(("name", "what it is", "paper"), rows), ""]
-    return "\n".join(lines)
+        tree += [f"{kind}/{e.component.name}" for e in found]
+    return "\n".join([*lines, *toctree(tree)])
 
 
 def component(entry: Entry) -> str:
@@ -172,17 +184,70 @@ def command_line() -> str:
         "",
     ]
     top = cli.make_context("ganzoo", [], resilient_parsing=True, terminal_width=WIDTH)
-    for title, text in (("ganzoo", cli.get_help(top)), *((f"ganzoo {name}", help_of(name, top)) for name in COMMANDS)):
+    found = [("ganzoo", cli.get_help(top))]
+    for name in COMMANDS:
+        found += helps(name, cli, top)
+    for title, text in found:
         lines += [f"## {title}", "", "```text", *(line.rstrip() for line in text.splitlines()), "```", ""]
     return "\n".join(lines)
 
 
-def help_of(name: str, top: click.Context) -> str:
-    """The help page of a command with its default components."""
-    command = cli.get_command(top, name)
+def helps(name: str, group: click.Group, above: click.Context) -> Iterator[tuple[str, str]]:
+    """``(title, help page)`` of a command with its default components, and of those below it."""
+    command = group.get_command(above, name)
     assert command is not None
-    context = command.make_context(name, [], parent=top, resilient_parsing=True, terminal_width=WIDTH)
-    return command.get_help(context)
+    context = command.make_context(name, [], parent=above, resilient_parsing=True, terminal_width=WIDTH)
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for below in command.list_commands(context):
+            yield from helps(below, command, context)
+
+
+def reference() -> dict[Path, str]:
+    """Path -> text of the pages of public names; Sphinx fills them with signatures and docstrings.
+
+    A name that two modules offer is told in the one it belongs to; ``ganzoo`` itself comes last.
+    """
+    lines = [
+        NOTICE,
+        "# Python",
+        "",
+        "Every public name; [What you can rely on](../stability.md) says what that means.",
+        "",
+    ]
+    owners: dict[str, str] = {}
+    for module in sorted(REFERENCE, key="ganzoo".__eq__):
+        for name in public(module):
+            owners.setdefault(name, module)
+    found: dict[Path, str] = {}
+    for module, about in REFERENCE.items():
+        names = public(module)
+        elsewhere = {name: owners[name] for name in names if owners[name] != module}
+        lines += [f"## [`{module}`]({module}.md)", "", about, "", ", ".join(f"`{name}`" for name in names) + ".", ""]
+        body = [NOTICE, f"# `{module}`", ""]
+        body += [f"- `{name}` is that of [`{other}`]({other}.md)." for name, other in elsewhere.items()]
+        body += [""] if elsewhere else []
+        body += ["```{eval-rst}", f".. automodule:: {module}", "   :members:"]
+        body += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
+        found[DOCS / "reference" / f"{module}.md"] = "\n".join([*body, "```", ""])
+    found[DOCS / "reference" / "index.md"] = "\n".join([*lines, *toctree(REFERENCE)])
+    return found
+
+
+def public(module: str) -> list[str]:
+    """The names in a module's ``__all__``, read from its source, because importing it may import torch."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return list(ast.literal_eval(node.value))
+    raise SystemExit(f"{module} has no __all__")
+
+
+def toctree(names: Iterable[str]) -> list[str]:
+    """Lines of what Sphinx needs to know which pages lie below this one."""
+    return ["```{toctree}", ":hidden:", "", *names, "```", ""]
 
 
 def hooks() -> str:
@@ -250,7 +315,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["GANZOO_DISABLE_PLUGINS"] = "*"
     os.environ.pop("GANZOO_PLUGINS", None)
     wanted: dict[Path, Any] = dict(everything())
-    for page in [*(DOCS / "components").rglob("*.md"), DOCS / "presets.md"]:
+    for page in [*(DOCS / "components").rglob("*.md"), *(DOCS / "reference").glob("*.md"), DOCS / "presets.md"]:
         if page.exists():
             wanted.setdefault(page, None)
     stale = 0

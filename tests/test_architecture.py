@@ -22,7 +22,7 @@ FLOORS = (
     {"options", "files", "backends"},
     {"api"},
     {"hookspecs", "plugins", "registry", "config"},
-    {"nn", "data"},
+    {"nn", "data", "matrix"},
     {"training", "evaluation", "outputs"},
     {"cli", "testing"},
     {"__init__", "__main__"},
@@ -43,7 +43,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|config|cli.*|data|__main__))?"
+    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|config|matrix|cli.*|data|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

@@ -1,8 +1,8 @@
 """What the pages show works. A page is run from top to bottom in a folder of its own, with few steps.
 
 Before a block, ``<!-- run -->`` has it run (``<!-- run: 2 -->`` expects that exit code), ``<!-- file: NAME -->`` has it
-written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of other blocks, ``ganzoo run`` is tried with
-``--dry-run`` and Python is compiled.
+written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of other blocks, and within the text,
+``ganzoo run`` is tried with ``--dry-run``, and Python is compiled.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from ganzoo import cli, errors, hookspecs
 from ganzoo.plugins import loaded
 
 ROOT = Path(__file__).parent.parent
-WRITTEN = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-COMPONENTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "components").rglob("*.md"))
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts
+)
+COMPONENTS = [page for page in PAGES if page.startswith("docs/components/")]
+WRITTEN = ["README.md", "CONTRIBUTING.md", *(page for page in PAGES if page not in COMPONENTS)]
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = ("--batch-size", "8", "--samples", "4")
 
@@ -57,21 +60,29 @@ def blocks(page: str) -> Iterator[Block]:
         yield Block(language, text, dict(found))
 
 
+def within_text(page: str) -> list[str]:
+    """Commands in the middle of a sentence, but for those with a placeholder (NAME, ...)."""
+    text = BLOCK.sub("", (ROOT / page).read_text(encoding="utf-8"))
+    found = [" ".join(command.split()) for command in re.findall(r"`(ganzoo run [^`]+)`", text)]
+    return [command for command in found if not re.search(r"[A-Z]{4}|\.\.\.|--help", command)]
+
+
 def has_blocks(page: str) -> bool:
     return any(block.language in ("console", "python", "toml") for block in blocks(page))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder with some photos and arrays; plugins that a page loads are forgotten after it."""
+    """A working folder with some photos, pets and arrays; plugins that a page loads are forgotten after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GANZOO_PLUGINS", "")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     before = set(sys.modules)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 36, 40, 3), dtype=np.uint8)
-    (tmp_path / "photos").mkdir()
-    for index, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / "photos" / f"{index}.png")
+    for name in ("photos", "pets/cats", "pets/dogs"):
+        (tmp_path / name).mkdir(parents=True)
+        for index, image in enumerate(pixels):
+            Image.fromarray(image).save(tmp_path / name / f"{index}.png")
     np.savez(tmp_path / "my.npz", images=pixels[:, :32, :32])
     yield tmp_path
     for name in set(sys.modules) - before:
@@ -119,6 +130,7 @@ def test_what_a_page_shows_works(
             text = re.sub(r'(\bsteps"?(?:=|: ))\d+', r"\g<1>2", block.text)
             code = compile(text, page, "exec")
             if block.runs:
+                loaded.cache_clear()
                 exec(code, {"__name__": "page"})
         for command in block.commands:
             if block.runs:
@@ -126,7 +138,10 @@ def test_what_a_page_shows_works(
             elif command.startswith("ganzoo run"):
                 assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
             else:
-                assert not command.startswith("ganzoo"), f"{command!r} is not tried; mark its block with <!-- run -->"
+                made = block.runs or re.match(r"ganzoo (sample|export) runs/", command)
+                assert made or not command.startswith("ganzoo"), f"{command!r} is not tried; mark it with <!-- run -->"
+    for command in within_text(page):
+        assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("page", COMPONENTS)

@@ -316,7 +316,7 @@ def put(record: dict[str, Any], path: str, value: Any) -> None:
         ("generator", None, UsageError, "installed components only"),
         ("generator/options", [1], UsageError, "installed components only"),
         ("generator/options/widht", 4, UsageError, "has no option 'widht'. Did you mean width"),
-        ("generator/options/width", "4", UsageError, "Option 'width' of generator .* must be int, not '4'"),
+        ("generator/options/width", "4", UsageError, "Option 'width' of generator .* must be int >= 1, not '4'"),
         ("generator/options/width", -1, UsageError, "must be int >= 1, not -1"),
         ("generator/options/width", 8, GanzooError, "does not fit: types or shapes differ in main"),
         ("generator/options/width", 2**40, GanzooError, "does not fit|cannot be built"),

@@ -127,11 +127,11 @@ def test_the_mlp_serves_everything(spec: Spec) -> None:
 
 
 def test_dcgan_has_batch_norm_unless_somebody_minds() -> None:
-    config = configured(gen="dcgan", disc="dcgan", loss="ns")
+    config = configured(data="mnist", gen="dcgan", disc="dcgan", loss="ns")
     assert config.gen.config.norm == config.disc.config.norm == "batch"
     assert config.origins["disc.norm"] == "recipe of discriminator dcgan"
     assert config.plan(LABELLED).has(MIXES_SAMPLES, "disc")
-    assert configured(loss="wgan-gp", gen="dcgan").gen.config.norm == "batch", "the generator keeps it"
+    assert configured(data="mnist", loss="wgan-gp", gen="dcgan").gen.config.norm == "batch", "the generator keeps it"
     unsaid = registry().choose("discriminator", "dcgan")
     assert unsaid.config.norm == "auto"
     assert unsaid.config.norm_used == "batch"

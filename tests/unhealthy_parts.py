@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.api import Component, Spec, hookimpl, option
-from ganzoo.data import ArrayDataset, Batch
+from ganzoo.data import ArrayDataset
 from ganzoo.nn import CriticPass, Generator, Regularizer
 
 
@@ -29,7 +29,8 @@ class Simple(Generator):
         self.layer = nn.Linear(config.latent_dim, spec.numel)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return torch.tanh(self.layer(z)).unflatten(1, self.spec.shape)
+        x: Tensor = torch.tanh(self.layer(z))
+        return x.reshape(len(z), *self.spec.shape)
 
 
 class Constant(Simple):

@@ -43,7 +43,7 @@ def _livelier_generator(config: RunConfig) -> list[Change]:
 def _awake_generator(config: RunConfig) -> list[Change]:
     if config.gen_optim.lr < _USUAL_RATE / 100:
         return [{"gen_optim.lr": _USUAL_RATE}]
-    return [{"gen": "dcgan"}, {"gen": "mlp"}]
+    return [{"gen": "dcgan"}, {"gen": "mlp"}, {"gen_optim.lr": _rate(config.gen_optim.lr * 10)}]
 
 
 def _more_modes(_: RunConfig) -> list[Change]:
@@ -127,7 +127,7 @@ def _needs_saying(section: str, parts: Change) -> bool:
     """Whether the component is not what defaults and recipes would choose."""
     others = {name: part for name, part in parts.items() if name != section}
     try:
-        return _flat(others)[section] != _flat(parts)[section]
+        return bool(_flat(others)[section] != _flat(parts)[section])
     except GanzooError:
         return True
 

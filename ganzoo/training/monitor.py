@@ -7,10 +7,12 @@ another, only the first is said: the order of the signs in ``_SIGNS`` is that or
 
 from __future__ import annotations
 
+import logging
+import os
 import statistics
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import torch
 
@@ -24,16 +26,16 @@ from ganzoo.training.vitals import BATCH, Examiner, Vitals
 
 _SOON, _LATE, _SHARE = 50, 250, 0.1
 
-HEALTHY_DIVERSITY: Final = 0.3
+# Thresholds. Healthy runs of every loss on digits and on the ring keep away from them by a factor of two or more.
+HEALTHY_DIVERSITY, LONG = 0.3, 16  # of the real samples' distance, as the median of so many looks
 NO_DIVERSITY: Final = 0.05
-_GROWING: Final = 1.2
-HUGE, HUGE_GROWTH = 1.0, 10.0
-STILL: Final = 1e-6
-CERTAIN: Final = 0.98
-NOTHING_LEFT: Final = 0.25
+GROWING: Final = 1.2  # what grows by more is on its way up
+HUGE, HUGE_GROWTH = 1.0, 10.0  # root mean square of weights, which start at 0.02 to 0.3
+STILL: Final = 1e-6  # relative to the weights
+CERTAIN, NOTHING_LEFT = 0.98, 0.25  # pairs told apart; pull on the logits, 1 at the start
 FOOLED: Final = 0.02
 FLAT: Final = 0.02
-VANISHED: Final = 1e-3
+UNSEEN, VANISHED = 1e-8, 1e-3  # optimisers add 1e-8 to a gradient's size; relative to the median so far
 HELD: Final = 0.98
 STEEP: Final = 4.0
 
@@ -82,14 +84,22 @@ def _exploded(seen: Sequence[Vitals]) -> bool:
     return of_gen or (now.disc_size > HUGE and now.disc_grown > HUGE_GROWTH)
 
 
-def _grows(seen: Sequence[Vitals], looks: int) -> bool:
-    """Whether the diversity is on its way up."""
-    return len(seen) >= looks and seen[-1].diversity > _GROWING * seen[-looks].diversity
+def _constant(seen: Sequence[Vitals]) -> bool:
+    return seen[-1].diversity < NO_DIVERSITY and not (
+        len(seen) >= 3 and seen[-1].diversity > GROWING * seen[-3].diversity
+    )
+
+
+def _alike(seen: Sequence[Vitals]) -> bool:
+    """Samples that go from mode to mode are now and then diverse, and at the start they are alike: a long look back."""
+    long = [vitals.diversity for vitals in seen[-LONG:]]
+    middle = statistics.median
+    return len(long) == LONG and middle(long) < HEALTHY_DIVERSITY and middle(long[-4:]) < GROWING * middle(long[:4])
 
 
 def _vanished(seen: Sequence[Vitals]) -> bool:
     now = seen[-1]
-    if now.gen_gradient == 0 or now.gen_push < FLAT:
+    if now.gen_gradient < UNSEEN or now.gen_push < FLAT:
         return True
     return len(seen) > 5 and now.gen_gradient < VANISHED * statistics.median(v.gen_gradient for v in seen)
 
@@ -100,8 +110,8 @@ _SIGNS: Final = (
         "explosion",
         1,
         _exploded,
-        "the weights have become {gen_grown:.3g} times (generator) and {disc_grown:.3g} times (critic) as large as they "
-        "were",
+        "the weights of the generator have become {gen_grown:.3g} times as large as they were, those of the critic "
+        "{disc_grown:.3g} times",
         (*_ALL, "frozen-generator", "clip-saturation", "penalty-drift"),
     ),
     Sign(
@@ -114,22 +124,23 @@ _SIGNS: Final = (
     Sign(
         "collapse",
         3,
-        lambda seen: seen[-1].diversity < NO_DIVERSITY and not _grows(seen, 3),
+        _constant,
         "the generator draws nearly the same sample for every latent: two of them differ {diversity:.2g} times as much "
         "as two real ones",
         ("critic-wins", "generator-wins", "vanishing-gradient"),
     ),
     Sign(
         "collapse",
-        10,
-        lambda seen: seen[-1].diversity < HEALTHY_DIVERSITY and not _grows(seen, 10),
-        "samples of the generator are much alike: two of them differ {diversity:.2g} times as much as two real ones",
+        1,
+        _alike,
+        "the generator's samples have been much alike for long: two of them differ {usual:.2g} times as much as two "
+        "real ones",
     ),
     Sign(
         "vanishing-gradient",
         3,
         _vanished,
-        "the generator gets next to no gradient (its norm is {gen_gradient:.2g})",
+        "the generator gets next to no gradient ({gen_gradient:.2g} a weight, and {gen_push:.2g} of its loss's pull)",
         ("critic-wins",),
     ),
     Sign(
@@ -154,11 +165,13 @@ _SIGNS: Final = (
     Sign(
         "penalty-drift",
         4,
-        lambda seen: not 1 / STEEP < seen[-1].slope < STEEP,
+        lambda seen: seen[-1].slope < 1 / STEEP or seen[-1].slope > STEEP,
         "the critic's slope is {slope:.2g} times what its gradient penalty asks for",
     ),
 )
-_MEMORY, _CLEAR_AFTER = 64, 3
+_MEMORY, _CLEAR_AFTER = 64, 5
+_log = logging.getLogger("ganzoo")
+T = TypeVar("T")
 
 
 class Monitor:
@@ -172,30 +185,39 @@ class Monitor:
     """
 
     def __init__(self, config: RunConfig, bundle: Bundle, dataset: Dataset, step: int = 0) -> None:
-        device, seed = bundle.noise.rng.device, config.run.seed
-        n = min(BATCH, max(2, config.run.batch_size))
-        real = DataStream(dataset, n, derive_seed(seed, "look"), device).next()
-        # Drawn on the CPU, so that every device is judged by the same latents.
-        latents = bundle.gen.latent(n, torch.Generator().manual_seed(derive_seed(seed, "look"))).to(device)
-        by_class = config.plan(bundle.spec).has(CONDITIONAL, "gen")
         self.config = config
-        self._examiner = Examiner(bundle, real, latents, by_class=by_class)
         self._last = step
         self._seen: list[Vitals] = []
         self._streaks = [0] * len(_SIGNS)
         self._open: dict[str, int] = {}  # warnings given, and for how many looks they have not shown
+        self._blind = False
+        self._examiner = self._guarded(lambda: _examiner(config, bundle, dataset))
 
     def due(self, step: int) -> bool:
         """Whether a look is worth its price."""
-        return step - self._last >= min(_LATE, max(_SOON, _SHARE * step))
+        return not self._blind and step - self._last >= min(_LATE, max(_SOON, _SHARE * step))
 
     def look(self, step: int) -> list[Event]:
         """Look, and return what is new."""
         self._last = step
-        self._seen = [*self._seen[1 - _MEMORY :], self._examiner.look()]
-        return self.judge(step)
+        found = self._guarded(self._examiner.look) if self._examiner else None
+        if found is None:
+            return []
+        self._seen = [*self._seen[1 - _MEMORY :], found]
+        return self._judge(step)
 
-    def judge(self, step: int) -> list[Event]:
+    def _guarded(self, function: Callable[[], T]) -> T | None:
+        """A part that cannot be looked at does not end the run; it is only watched no longer."""
+        try:
+            return function()
+        except Exception as err:
+            if os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0"):
+                raise
+            self._blind = True
+            _log.warning("The health of this run cannot be watched: %r", err)
+            return None
+
+    def _judge(self, step: int) -> list[Event]:
         """What the looks so far say and has not been said."""
         shown: dict[str, Sign] = {}
         explained: set[str] = set()
@@ -217,6 +239,16 @@ class Monitor:
 
     def _event(self, step: int, sign: Sign) -> Event:
         now = self._seen[-1]
-        words = sign.words.format(**vars(now), fooled=1 - now.above)
+        usual = statistics.median(vitals.diversity for vitals in self._seen[-LONG:])
+        words = sign.words.format(**vars(now), fooled=1 - now.above, usual=usual)
         means, command = advice.meaning(sign.kind), advice.to_try(sign.kind, self.config)
         return Event(step, sign.kind, f"Step {step}: {words}; usually {means}; try: {command}")
+
+
+def _examiner(config: RunConfig, bundle: Bundle, dataset: Dataset) -> Examiner:
+    device, seed = bundle.noise.rng.device, derive_seed(config.run.seed, "look")
+    n = min(BATCH, max(2, config.run.batch_size))
+    real = DataStream(dataset, n, seed, device).next()
+    # Drawn on the CPU, so that every device is judged by the same latents.
+    latents = bundle.gen.latent(n, torch.Generator().manual_seed(seed)).to(device)
+    return Examiner(bundle, real, latents, by_class=config.plan(bundle.spec).has(CONDITIONAL, "gen"))

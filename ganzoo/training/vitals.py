@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ class Examiner:
     def _distance(self, x: Tensor) -> Tensor:
         first, second = self._pairs
         flat = x.flatten(1)
-        return torch.linalg.vector_norm(flat[first] - flat[second], dim=1).mean()
+        distances: Tensor = torch.linalg.vector_norm(flat[first] - flat[second], dim=1)
+        return distances.mean()
 
     def _moved(self) -> Tensor:
         now, before = _weights(self.bundle.gen), self._before
@@ -171,13 +173,14 @@ def _weights(module: nn.Module) -> list[Tensor]:
 
 
 def _rms(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
-    return _norm(tensors, like) / max(1, sum(tensor.numel() for tensor in tensors)) ** 0.5
+    return _norm(tensors, like) / math.sqrt(max(1, sum(tensor.numel() for tensor in tensors)))
 
 
 def _norm(tensors: Sequence[Tensor], like: Tensor) -> Tensor:
     if not tensors:
         return torch.zeros((), device=like.device)
-    return torch.linalg.vector_norm(torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors))]))
+    total: Tensor = torch.linalg.vector_norm(torch.stack([norm.float() for norm in torch._foreach_norm(list(tensors))]))
+    return total
 
 
 def broken_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
