@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: components, presets, commands, public names, hooks, the README's table.
+"""Write the pages that follow from the code: components, matrix, presets, commands, names, hooks, README.
 
 ``python docs/generate.py`` writes them; ``--check`` compares only, names what is stale and exits with 1. What ships
 with ganzoo is documented, whatever else is installed. Free of torch.
@@ -14,12 +14,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from ganzoo import hookspecs, options
+from ganzoo import hookspecs, matrix, options
 from ganzoo.api import KINDS, Preset
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.config import DEFAULTS, SECTIONS, Layer, resolve
@@ -65,7 +66,7 @@ def presets() -> list[Preset]:
 
 def pages() -> dict[Path, str]:
     """Path -> text of every page that is written as a whole."""
-    found = {DOCS / "components" / "index.md": index(), DOCS / "cli.md": command_line()}
+    found = {DOCS / "components" / "index.md": index(), DOCS / "cli.md": command_line(), DOCS / "matrix.md": together()}
     for entry in entries():
         found[DOCS / "components" / entry.component.kind / f"{entry.component.name}.md"] = component(entry)
     if presets():
@@ -173,6 +174,12 @@ def preset_page() -> str:
         rows = [(f"`{path}`", f"`{options.show(value)}`") for path, value in preset.settings.items()]
         lines += [f"## {preset.name}", "", preset.summary, "", *table(("setting", "value"), rows), ""]
     return "\n".join(lines)
+
+
+@cache
+def together() -> str:
+    """Which components go together: thousands of combinations, so once is enough."""
+    return f"{NOTICE}\n{matrix.to_markdown()}"
 
 
 def command_line() -> str:

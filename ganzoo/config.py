@@ -14,13 +14,14 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from ganzoo import options
 from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.options import NoOptions, Option, option, options_of
+from ganzoo.options import NoOptions, Option, options_of
 from ganzoo.registry import Registry, registry
+from ganzoo.settings import OptimConfig, RunSettings
 
 SECTIONS: Final = {
     "data": "dataset",
@@ -45,43 +46,6 @@ _STRENGTH: Final = ("gen", "disc", "trainer", "data", "loss", "reg")
 """Sections by how much their recipes weigh, the least first."""
 BUILTIN: Final = "default"
 COMMAND_LINE: Final = "command line"
-
-
-@dataclass(frozen=True)
-class OptimConfig:
-    """One side's optimiser; the formulas are those of ``torch.optim``."""
-
-    name: Literal["adam", "adamw", "rmsprop", "sgd"] = option("adam", help="Optimiser.")
-    lr: float = option(2e-4, above=0, help="Learning rate.")
-    betas: tuple[float, float] = option((0.5, 0.999), min=0, max=1, help="Adam's decay rates of the two moments.")
-    eps: float = option(1e-8, above=0, help="Adam's and RMSProp's term that keeps the denominator from zero.")
-    alpha: float = option(0.99, min=0, max=1, help="RMSProp's decay rate of the squared gradient.")
-    momentum: float = option(0.0, min=0, max=1, help="SGD's momentum.")
-    weight_decay: float = option(0.0, min=0, help="L2 penalty (decoupled for adamw).")
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What belongs to the run and to no component."""
-
-    steps: int = option(20_000, min=0, live=True, help="Generator steps to train for.")
-    batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
-    seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
-    device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
-    cond: Literal["auto", "on", "off"] = option(
-        "auto", help="Labels: on chooses networks that use them, off hides them; auto: used by networks that can."
-    )
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Arithmetic of the networks; penalties stay fp32.")
-    deterministic: bool = option(False, live=True, help="Bit-equal results on CUDA too, at some cost of speed.")
-    ema_half_life: int = option(10_000, min=0, help="Half-life, in images, of the generator's moving average; 0: none.")
-    ema_ramp: float = option(0.05, min=0, help="The half-life is at most this share of the images seen; 0: no ramp.")
-    samples: int = option(64, min=1, max=4096, help="Fixed latents that are drawn again and again.")
-    name: str | None = option(None, live=True, help="Name of the run; made from its parts when not given.")
-    out: Path = option(Path("runs"), live=True, help="Folder that holds the runs.")
-    log_every: int = option(50, min=1, live=True, help="Steps between two lines of metrics.jsonl.")
-    sample_every: int = option(500, min=0, live=True, help="Steps between two grids of samples; 0: only at the end.")
-    checkpoint_every: int = option(1000, min=0, live=True, help="Steps between two checkpoints; 0: only at the end.")
-    keep_last: int = option(2, min=1, live=True, help="How many checkpoints to keep.")
 
 
 STATIC: Final[Mapping[str, type[Any]]] = {"gen_optim": OptimConfig, "disc_optim": OptimConfig, "run": RunSettings}
@@ -231,6 +195,11 @@ class _Resolver:
 
     def _say(self, path: str, default: Any) -> tuple[Any, str, bool]:
         """The value of a path, its origin, and whether it is text."""
+        layer = next(self._saying(path), None)
+        return (default, BUILTIN, False) if layer is None else (layer.values[path], layer.origin, layer.textual)
+
+    def _saying(self, path: str) -> Iterator[Layer]:
+        """The layers that say something of a path, the one that counts first."""
         recipes = list(self.recipes.values())
         if path not in SECTIONS:
             # What suits a data set goes over what a network's paper says of all data sets. But which component to
@@ -238,16 +207,22 @@ class _Resolver:
             recipes = [self.recipes[key] for key in sorted(self.recipes, key=_strength)]
         for layer in reversed([*recipes, *self.explicit]):
             if path in layer.values and layer.values[path] != "auto":
-                return layer.values[path], layer.origin, layer.textual
-        return default, BUILTIN, False
+                yield layer
 
     def _fill(self, section: str, config: type[Any], origins: dict[str, str]) -> Any:
         values = {}
         for opt in options_of(config):
             path = f"{section}.{opt.name}"
-            raw, origin, textual = self._say(path, opt.default)
-            origins[path] = origin
-            values[opt.name] = raw if origin == BUILTIN else _parse(opt, raw, path, origin, textual=textual)
+            values[opt.name], origins[path] = opt.default, BUILTIN
+            for layer in self._saying(path):
+                try:
+                    values[opt.name] = _parse(opt, layer.values[path], path, layer.origin, textual=layer.textual)
+                except UsageError:
+                    if layer.optional:  # a recipe's value that this component does not know is passed over, too
+                        continue
+                    raise
+                origins[path] = layer.origin
+                break
         return config(**values)
 
     def _refuse_unknown(self, chosen: Mapping[str, Any]) -> None:

@@ -16,8 +16,9 @@ from ganzoo.api import Component, Preset
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ganzoo.training.run import Run
     from torch import Tensor
+
+    from ganzoo.training.run import Run
 
 hookspec = HookspecMarker("ganzoo")
 

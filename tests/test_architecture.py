@@ -21,7 +21,7 @@ FLOORS = (
     {"errors"},
     {"options", "files", "backends"},
     {"api"},
-    {"hookspecs", "plugins", "registry", "config"},
+    {"hookspecs", "plugins", "registry", "settings", "config"},
     {"nn", "data", "matrix"},
     {"training", "evaluation", "outputs"},
     {"cli", "testing"},
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("plugins", "hookspecs"),
     ("registry", "plugins"),
     ("config", "registry"),
+    ("config", "settings"),
     ("data", "nn"),
     ("training", "outputs"),  # a run draws its sample grids
     ("outputs", "training"),  # an export reads a run
@@ -43,7 +44,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|config|matrix|cli.*|data|__main__))?"
+    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|settings|config|matrix|cli.*|data|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

@@ -197,7 +197,8 @@ def test_list_filters_by_kind_and_glob(ganzoo: Ganzoo) -> None:
     assert {item["kind"] for item in ganzoo("list", "presets", "--json").json} <= {"preset"}
 
 
-def test_lists_are_not_wrapped_when_nobody_looks(ganzoo: Ganzoo) -> None:
+def test_lists_are_not_wrapped_when_nobody_looks(ganzoo: Ganzoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)  # test runners may set it
     lines = ganzoo("list", "datasets").out.splitlines()
     assert len(lines) == 2 + len(list_components("dataset"))
 

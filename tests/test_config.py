@@ -239,3 +239,10 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 def test_no_file_whatever_it_holds_ends_in_a_traceback(nested: dict[str, Any]) -> None:
     with contextlib.suppress(UsageError):
         resolve([Layer("file x", flatten(nested, "x"))])
+
+
+def test_a_recipes_value_that_the_chosen_part_does_not_know_is_passed_over() -> None:
+    odd = Layer("recipe of loss odd", {"disc.norm": "spectral", "gen.width": -3}, optional=True)
+    config = resolve([odd, Layer("command line", {"disc": "torchvision", "data": "mnist"}, textual=True)])
+    assert config.disc.config.norm == "auto"
+    assert config.gen.config.width == 64

@@ -113,6 +113,10 @@ def provide(name: str) -> None:
     save_file({f"module.{key}": value.contiguous() for key, value in network.state_dict().items()}, name)
 
 
+def newest_run() -> str:
+    return max(Path("runs").iterdir(), key=lambda path: path.stat().st_mtime).as_posix()
+
+
 @pytest.mark.parametrize("page", [page for page in WRITTEN if has_blocks(page)])
 def test_what_a_page_shows_works(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -137,9 +141,11 @@ def test_what_a_page_shows_works(
                 assert call(command, monkeypatch, *few_steps(command)) == block.code, (command, capsys.readouterr().err)
             elif command.startswith("ganzoo run"):
                 assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
+            elif command.startswith("ganzoo sample runs/"):
+                line = re.sub(r"runs/\S+", newest_run(), command)  # the page's run takes too long, or other data
+                assert call(line, monkeypatch) == 0, (command, capsys.readouterr().err)
             else:
-                made = block.runs or re.match(r"ganzoo (sample|export) runs/", command)
-                assert made or not command.startswith("ganzoo"), f"{command!r} is not tried; mark it with <!-- run -->"
+                assert not command.startswith("ganzoo"), f"{command!r} is not tried; mark its block with <!-- run -->"
     for command in within_text(page):
         assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
 

@@ -45,9 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
     return data_in(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize(
-    ("gen", "disc"), sorted({(cell.gen, cell.disc) for cell in TRAINED}), ids=str
-)
+@pytest.mark.parametrize(("gen", "disc"), sorted({(cell.gen, cell.disc) for cell in TRAINED}), ids=str)
 def test_what_the_rules_allow_trains(data: Data, gen: str, disc: str) -> None:
     for cell in TRAINED:
         if (cell.gen, cell.disc) == (gen, disc):

@@ -26,13 +26,13 @@ from ganzoo.training.vitals import BATCH, Examiner, Vitals
 
 _SOON, _LATE, _SHARE = 50, 250, 0.1
 
-# Thresholds. Healthy runs of every loss on digits and on the ring keep away from them by a factor of two or more.
+# Thresholds. Healthy runs of every loss on digits, MNIST, CIFAR-10 and on the ring keep away from them.
 HEALTHY_DIVERSITY, LONG = 0.3, 16  # of the real samples' distance, as the median of so many looks
 NO_DIVERSITY: Final = 0.05
 GROWING: Final = 1.2  # what grows by more is on its way up
 HUGE, HUGE_GROWTH = 1.0, 10.0  # root mean square of weights, which start at 0.02 to 0.3
 STILL: Final = 1e-6  # relative to the weights
-CERTAIN, NOTHING_LEFT = 0.98, 0.25  # pairs told apart; pull on the logits, 1 at the start
+CERTAIN, NOTHING_LEFT = 0.98, 0.05  # pairs told apart; pull on the logits, 1 at the start, 0.2 in good DCGANs
 FOOLED: Final = 0.02
 FLAT: Final = 0.02
 UNSEEN, VANISHED = 1e-8, 1e-3  # optimisers add 1e-8 to a gradient's size; relative to the median so far

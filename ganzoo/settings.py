@@ -1,0 +1,46 @@
+"""What can be set about a run and its optimisers, beside the options of its components."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ganzoo.options import option
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """One side's optimiser; the formulas are those of ``torch.optim``."""
+
+    name: Literal["adam", "adamw", "rmsprop", "sgd"] = option("adam", help="Optimiser.")
+    lr: float = option(2e-4, above=0, help="Learning rate.")
+    betas: tuple[float, float] = option((0.5, 0.999), min=0, max=1, help="Adam's decay rates of the two moments.")
+    eps: float = option(1e-8, above=0, help="Adam's and RMSProp's term that keeps the denominator from zero.")
+    alpha: float = option(0.99, min=0, max=1, help="RMSProp's decay rate of the squared gradient.")
+    momentum: float = option(0.0, min=0, max=1, help="SGD's momentum.")
+    weight_decay: float = option(0.0, min=0, help="L2 penalty (decoupled for adamw).")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What belongs to the run and to no component."""
+
+    steps: int = option(20_000, min=0, live=True, help="Generator steps to train for.")
+    batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
+    seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
+    device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
+    cond: Literal["auto", "on", "off"] = option(
+        "auto", help="Labels: on chooses networks that use them, off hides them; auto: used by networks that can."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Arithmetic of the networks; penalties stay fp32.")
+    deterministic: bool = option(False, live=True, help="Bit-equal results on CUDA too, at some cost of speed.")
+    ema_half_life: int = option(10_000, min=0, help="Half-life, in images, of the generator's moving average; 0: none.")
+    ema_ramp: float = option(0.05, min=0, help="The half-life is at most this share of the images seen; 0: no ramp.")
+    samples: int = option(64, min=1, max=4096, help="Fixed latents that are drawn again and again.")
+    name: str | None = option(None, live=True, help="Name of the run; made from its parts when not given.")
+    out: Path = option(Path("runs"), live=True, help="Folder that holds the runs.")
+    log_every: int = option(50, min=1, live=True, help="Steps between two lines of metrics.jsonl.")
+    sample_every: int = option(500, min=0, live=True, help="Steps between two grids of samples; 0: only at the end.")
+    checkpoint_every: int = option(1000, min=0, live=True, help="Steps between two checkpoints; 0: only at the end.")
+    keep_last: int = option(2, min=1, live=True, help="How many checkpoints to keep.")
