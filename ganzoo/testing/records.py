@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -13,11 +14,11 @@ from functools import cache
 from typing import Any, Final
 
 from ganzoo import options
-from ganzoo.config import FAN_OUT, SECTIONS, STATIC, Layer, resolve
+from ganzoo.config import FAN_OUT, SECTIONS, STATIC
 from ganzoo.data import Dataset
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.nn import Discriminator, Generator, Loss, Regularizer, Trainer
-from ganzoo.options import options_of
+from ganzoo.options import Option, options_of
 from ganzoo.plugins import loaded
 from ganzoo.registry import registry
 from ganzoo.testing.subject import SECTION_OF, SPECS, Subject
@@ -169,28 +170,47 @@ def _heavy_modules(disabled: str, kind: str = "", name: str = "", values: str = 
 
 
 def has_a_recipe_that_exists(subject: Subject) -> None:
-    """Every path of its recipe is a setting of something, and every value fits."""
-    recipe = subject.entry.component.recipe
-    known = set(SECTIONS)
-    for section, config in STATIC.items():
-        known |= {f"{section}.{opt.name}" for opt in options_of(config)}
-        known |= {f"{wide}.{opt.name}" for wide, to in FAN_OUT.items() if section in to for opt in options_of(config)}
-    for entry in registry().entries():
-        section = SECTION_OF.get(entry.component.kind, "")
-        head = f"reg.{entry.component.name}" if section == "reg" else section
-        known |= {f"{head}.{opt.name}" for opt in entry.options}
-    for path in recipe:
+    """Every path of its recipe is a setting of something, and every value fits one of those that have it."""
+    settings = _settings_by_path()
+    known = {*SECTIONS, *settings}
+    for path, value in subject.entry.component.recipe.items():
+        full = f"run.{path}" if f"run.{path}" in settings else path
         subject.expect(
-            path in known or f"run.{path}" in known,
+            full in known,
             f"has the unknown setting {path!r} in its recipe, which would be passed over",
             f"name a setting as 'ganzoo run --dry-run' shows them.{did_you_mean(path, known)}".rstrip("."),
         )
-    own = SECTION_OF.get(subject.kind)
-    if own is not None:
-        try:
-            resolve([Layer("kit", {own: (subject.choice.id,) if own == "reg" else subject.choice.id})])
-        except UsageError as err:
-            subject.expect(False, f"has a recipe with a value that does not fit ({err})", "make it one that does")
+        wrong = [sentence for opt in settings.get(full, ()) if (sentence := _misfit(opt, value))]
+        subject.expect(
+            full not in settings or len(wrong) < len(settings[full]),
+            f"has a recipe with a value that does not fit, which would be passed over ({path} {next(iter(wrong), "")})",
+            "make it one that does",
+        )
+
+
+def _settings_by_path() -> dict[str, list[Option]]:
+    """Every path that can be set, with the options that it may mean: that of whichever component is chosen."""
+    found: dict[str, list[Option]] = {}
+    for section, config in STATIC.items():
+        heads = [section, *(wide for wide, to in FAN_OUT.items() if section in to)]
+        for head, opt in itertools.product(heads, options_of(config)):
+            found.setdefault(f"{head}.{opt.name}", []).append(opt)
+    for entry in registry().entries():
+        section = SECTION_OF.get(entry.component.kind, "")
+        head = f"reg.{entry.component.name}" if section == "reg" else section
+        for opt in entry.options:
+            found.setdefault(f"{head}.{opt.name}", []).append(opt)
+    return found
+
+
+def _misfit(opt: Option, value: object) -> str | None:
+    """Why ``value`` does not fit the option; None if it does. ``auto`` leaves it to the layer below."""
+    try:
+        if value != "auto":
+            opt.parse(value, textual=False)
+    except UsageError as err:
+        return str(err)
+    return None
 
 
 def has_rules_that_speak(subject: Subject) -> None:
