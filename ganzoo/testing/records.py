@@ -183,7 +183,7 @@ def has_a_recipe_that_exists(subject: Subject) -> None:
         wrong = [sentence for opt in settings.get(full, ()) if (sentence := _misfit(opt, value))]
         subject.expect(
             full not in settings or len(wrong) < len(settings[full]),
-            f"has a recipe with a value that does not fit, which would be passed over ({path} {next(iter(wrong), "")})",
+            f"has a recipe with a value that does not fit, which would be passed over ({path} {''.join(wrong[:1])})",
             "make it one that does",
         )
 
