@@ -188,8 +188,8 @@ def to_markdown() -> str:
         "Every generator with every discriminator, loss, trainer and regularizer (or none) on every kind of data: "
         f"{sum(found.counts.values()):,} combinations. {found.counts['works']:,} work as they are; "
         f"{found.counts['adapted']:,} work because the recipe of one part changes an option of another, as its paper "
-        f"prescribes; {found.counts['refused']:,} are refused by a rule. `nox -s matrix` trains each of them for two "
-        "steps.",
+        f"prescribes; {found.counts['refused']:,} are refused by a rule. `nox -s matrix` trains each of the others "
+        "for two steps.",
         "",
         "`ganzoo list --matrix` shows this with your plugins, `ganzoo list --matrix --json` one entry for each "
         "combination, and `ganzoo run ... --allow-incompatible` tries a refused one.",
