@@ -158,7 +158,8 @@ class Component:
         summary: one sentence for listings.
         paper: where it was published, for example ``"arXiv:1511.06434"``.
         recipe: settings that the paper prescribes, as paths such as ``"gen_optim.lr"``, ``"trainer.critic_steps"``
-            or ``"disc.norm"``. A path that the chosen components do not have is passed over.
+            or ``"disc.norm"``; ``"gen/dcgan.width"`` speaks of that generator alone. What the chosen components do
+            not have is passed over.
         rules: what this component refuses.
         traits: facts that others' rules ask for: a tuple, or a function of ``(config, spec)``.
         aliases: other names for it.
@@ -274,8 +275,18 @@ class Plan:
 
     def broken_rules(self) -> list[str]:
         """The sentences of all rules that this plan breaks."""
-        rules = (rule for choice in self.choices for rule in choice.component.rules)
-        return list(dict.fromkeys(rule.sentence(self) for rule in rules if rule.broken_by(self)))
+        sentences = []
+        for choice in self.choices:
+            for rule in choice.component.rules:
+                try:
+                    if rule.broken_by(self):
+                        sentences.append(rule.sentence(self))
+                except Exception as err:
+                    raise GanzooError(
+                        f"A rule of the {choice.component.kind} {choice.id} fails ({type(err).__name__}: {err}); "
+                        "this is for the plugin's author to mend."
+                    ) from err
+        return list(dict.fromkeys(sentences))
 
 
 SAMPLE_GRADIENT_RULES: Final = (

@@ -165,6 +165,8 @@ class _Resolver:
 
     def resolve(self) -> RunConfig:
         chosen = self._choose()
+        self.recipes = {key: _aimed(layer, chosen) for key, layer in self.recipes.items()}
+        self.explicit = [self._relevant(layer, chosen) for layer in self.explicit]
         self._refuse_unknown(chosen)
         origins: dict[str, str] = {}
         built: dict[str, Any] = {}
@@ -192,6 +194,20 @@ class _Resolver:
                 chosen[key] = entry
                 self.recipes[key] = _expand(Layer(f"recipe of {kind} {part.name}", part.recipe, optional=True))
         return {**chosen, **dict.fromkeys(STATIC)}
+
+    def _relevant(self, layer: Layer, chosen: Mapping[str, Any]) -> Layer:
+        """The layer without options of components that it names and a layer above it replaced by others."""
+        gone = set()
+        for section in layer.values.keys() & SECTIONS.keys():
+            for name in _names(layer.values[section], section, textual=layer.textual):
+                if not isinstance(name, str) or name == "auto":
+                    continue
+                entry = self.registry.get(SECTIONS[section], name)
+                head = f"reg.{entry.component.name}" if section == "reg" else section
+                if chosen.get(head) != entry:
+                    gone.add(head)
+        kept = {path: value for path, value in layer.values.items() if path.rpartition(".")[0] not in gone}
+        return dataclasses.replace(layer, values=kept)
 
     def _say(self, path: str, default: Any) -> tuple[Any, str, bool]:
         """The value of a path, its origin, and whether it is text."""
@@ -234,6 +250,19 @@ class _Resolver:
             for path in layer.values:
                 if not layer.optional and path not in paths:
                     raise UsageError(_unknown(path, layer.origin, paths, chosen))
+
+
+def _aimed(layer: Layer, chosen: Mapping[str, Any]) -> Layer:
+    """A recipe's layer where ``gen/dcgan.width``, which speaks of one component alone, counts if that is chosen."""
+    values = {}
+    for path, value in layer.values.items():
+        section, slash, rest = path.partition("/")
+        name, _, option = rest.partition(".")
+        if not slash:
+            values[path] = value
+        elif chosen.get(section) is not None and chosen[section].component.name == name:
+            values[f"{section}.{option}"] = value
+    return dataclasses.replace(layer, values=values)
 
 
 def _strength(section: str) -> int:

@@ -19,6 +19,7 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.options import Option, options_of
 from ganzoo.plugins import HOME, Plugin, Plugins, loaded
 
+_NOT_LOADED = " Its plugin is not loaded: install the package or, if it is a file of yours, add -p FILE."
 SHORT_KINDS = {"gen": "generator", "disc": "discriminator", "reg": "regularizer", "data": "dataset"}
 
 
@@ -79,7 +80,9 @@ class Registry:
                 ids = " or ".join(f"{e.id} (of {e.plugin.dist} {e.plugin.version})" for e in matches)
                 raise UsageError(f"Several plugins bring a {kind} {name!r}: say {ids}.")
         known = {alias for e in of_kind for alias in (e.component.name, *e.component.aliases)}
-        raise UsageError(f"There is no {kind} {name!r}.{did_you_mean(name, known)}{self._suspects()}")
+        foreign = "/" in name and not name.startswith(f"{HOME}/")
+        hint = _NOT_LOADED if foreign else did_you_mean(name, known)
+        raise UsageError(f"There is no {kind} {name!r}.{hint}{self._suspects()}")
 
     def presets(self) -> list[Preset]:
         """All presets, sorted by name."""

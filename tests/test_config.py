@@ -246,3 +246,20 @@ def test_a_recipes_value_that_the_chosen_part_does_not_know_is_passed_over() -> 
     config = resolve([odd, Layer("command line", {"disc": "torchvision", "data": "mnist"}, textual=True)])
     assert config.disc.config.norm == "auto"
     assert config.gen.config.width == 64
+
+
+def test_a_file_with_another_component_on_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(
+        json.dumps({"config": resolve([Layer("x", {"reg": ("r1",), "gen.width": 8})]).to_dict(), "format": 1})
+    )
+    changes = {"loss": "hinge", "gen": "mlp", "disc": "mlp", "reg": ()}
+    config = resolve([read_file(file), Layer("command line", changes)])
+    assert (config.loss.name, config.gen.name, config.regs) == ("hinge", "mlp", ())
+    assert config.gen.config.width == 128, "the width of the other generator is not meant"
+
+
+def test_a_recipe_may_speak_of_one_component_alone() -> None:
+    assert resolve().gen.config.width == 48
+    assert resolve().origins["gen.width"] == "recipe of dataset digits"
+    assert resolve([Layer("command line", {"gen": "mlp", "disc": "mlp"})]).gen.config.width == 128

@@ -163,7 +163,7 @@ def test_the_command_line_wins_over_recipes() -> None:
 def test_every_recipe_of_ours_names_settings_that_exist_with_values_that_fit() -> None:
     sections = {"gen", "disc", "loss", "reg", "trainer", "data", "run", "gen_optim", "disc_optim", "optim"}
     for entry in registry().entries():
-        assert {path.partition(".")[0] for path in entry.component.recipe} <= sections, entry.id
+        assert {path.partition(".")[0].partition("/")[0] for path in entry.component.recipe} <= sections, entry.id
         for opt in options_of(entry.component.config):
             assert opt.help.endswith("."), f"{entry.id} {opt.name}"
         assert entry.component.summary.endswith("."), entry.id

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -369,3 +370,29 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     modes = {path.stat().st_mode & 0o777 for path in run.path.rglob("*") if path.is_file()}
     assert modes == {0o644}
+
+
+def test_points_of_any_dimension_are_drawn(tmp_path: Path) -> None:
+    for dimension in (1, 3, 5):
+        file = tmp_path / f"{dimension}.npz"
+        np.savez(file, x=np.random.default_rng(0).normal(size=(40, dimension)).astype(np.float32))
+        run = ganzoo.train({"data": "npz", "data.path": file, "gen": "mlp", "disc": "mlp"}, out=tmp_path, steps=1)
+        assert run.last_grid() is not None
+
+
+def test_a_damaged_line_of_metrics_costs_that_line_alone(copied: Run) -> None:
+    lines = copied.metrics_file.read_bytes().splitlines(keepends=True)
+    copied.metrics_file.write_bytes(b"5\n" + b'{"step": 1, \xff\n' + b"".join(lines))
+    resumed = ganzoo.train({}, resume=copied.path, steps=6)
+    assert [line["step"] for line in resumed.metrics()] == [3, 4, 6]
+
+
+def test_a_run_that_is_done_is_left_as_it_is(copied: Run) -> None:
+    before = (copied.path / "config.json").read_bytes()
+    ganzoo.train({}, resume=copied.path, steps=2)
+    assert (copied.path / "config.json").read_bytes() == before
+
+
+def test_determinism_ends_with_the_run(tmp_path: Path) -> None:
+    train(tmp_path, 1, {"run.deterministic": True})
+    assert not torch.are_deterministic_algorithms_enabled()

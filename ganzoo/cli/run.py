@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -126,8 +128,10 @@ def _report(run: Run, *, as_json: bool, quiet: bool) -> None:
         terminal.say(str(run.path))
         return
     where: Path = run.path
+    local = filter(None, os.environ.get("GANZOO_PLUGINS", "").split(","))
+    plugins = "".join(f" -p {shlex.quote(name)}" for name in local)
     terminal.say(f"Run      {where}")
     if grid is not None:
         terminal.say(f"Samples  {grid}")
-    terminal.say(f"Next     ganzoo sample {where}")
-    terminal.say(f"         ganzoo export {where}")
+    terminal.say(f"Next     ganzoo sample {shlex.quote(str(where))}{plugins}")
+    terminal.say(f"         ganzoo export {shlex.quote(str(where))}{plugins}")

@@ -180,16 +180,22 @@ class Bundle:
 
     def generator_pass(self, fake: Batch, real: Batch | None) -> CriticPass:
         """The critic looks at the fakes, and at the reals if the loss uses them; reals carry no graph."""
+        reals = Batch(fake.x.new_empty(0, *self.spec.shape)) if real is None else real
         with self.precision.autocast():
             fake_logits = self.critic(fake.x, fake.y)
-            if real is None:
-                empty = fake.x.new_empty(0, *self.spec.shape)
-                return CriticPass(
-                    self.critic, empty, fake.x, None, fake.y, empty.new_empty(0), fake_logits, self.noise.rng
-                )
             with torch.no_grad():
-                real_logits = self.critic(real.x, real.y)
-        return CriticPass(self.critic, real.x, fake.x, real.y, fake.y, real_logits, fake_logits, self.noise.rng)
+                real_logits = fake_logits.new_empty(0) if real is None else self.critic(reals.x, reals.y)
+        return CriticPass(
+            self.critic,
+            reals.x,
+            fake.x,
+            reals.y,
+            fake.y,
+            real_logits,
+            fake_logits,
+            self.noise.rng,
+            full_precision=self.precision.name == "fp32",
+        )
 
     def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
         """The loss's terms and every regularizer's penalty."""

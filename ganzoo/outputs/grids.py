@@ -81,7 +81,8 @@ def picture(pixels: Tensor) -> Image.Image:
 
 
 def extent_of(points: Tensor) -> Extent:
-    """A square around the finite ones of points ``[n, 2]``, with some room."""
+    """A square around the finite ones of points ``[n, D]``, with some room; of more than two dimensions the first."""
+    points = _plane(points)
     points = points[torch.isfinite(points).all(1)].double()
     if not len(points):
         return (-1.0, 1.0, -1.0, 1.0)

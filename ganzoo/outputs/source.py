@@ -292,5 +292,5 @@ def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, 
     dist = named if known else namespace
     return MissingError(
         f"{file} needs the {kind} {name!r} of the plugin {dist!r}, which is not installed; if you trust its author, "
-        f"install it with 'pip install {dist}'."
+        f"install it with 'pip install {dist}', or add -p FILE if it is a file of yours."
     )

@@ -198,8 +198,8 @@ def _settings_by_path() -> dict[str, list[Option]]:
     for entry in registry().entries():
         section = SECTION_OF.get(entry.component.kind, "")
         head = f"reg.{entry.component.name}" if section == "reg" else section
-        for opt in entry.options:
-            found.setdefault(f"{head}.{opt.name}", []).append(opt)
+        for place, opt in itertools.product((head, f"{section}/{entry.component.name}"), entry.options):
+            found.setdefault(f"{place}.{opt.name}", []).append(opt)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -53,9 +54,6 @@ class Session:
         self.observers = Observers(extra_observers)
         config, spec = run.config, run.spec
         self.settings = config.run
-        if self.settings.deterministic:
-            torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.benchmark = False
         self.dataset: Dataset = build(config.data, spec).to(device)
         self.stream = DataStream(self.dataset, self.settings.batch_size, self.settings.seed, device)
         self.bundle = build_bundle(config, spec, device)
@@ -142,7 +140,7 @@ class Session:
             name = signal.Signals(number).name
             raise Interrupted(
                 f"{name}: stopped after step {self.step} with everything saved; "
-                f"go on with: ganzoo run --resume {self.run.path}",
+                f"go on with: ganzoo run --resume {shlex.quote(str(self.run.path))}",
                 number,
             )
 
@@ -152,7 +150,7 @@ class Session:
         self._check_finite(thorough=look)
         means = {
             key: torch.stack([entry[key].double() for entry in self._history if key in entry]).mean().item()
-            for key in self._history[-1]
+            for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
         step, seconds = self._last_log
         elapsed = max(self.seconds - seconds, 1e-9)

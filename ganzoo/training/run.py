@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -108,14 +109,16 @@ class Run:
         return [line for line in self.lines() if "event" in line]
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines of ``metrics.jsonl``; a torn last line is left out."""
+        """All lines of ``metrics.jsonl``; one that is torn or damaged is left out."""
         lines = []
         if self.metrics_file.exists():
-            for text in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            for text in self.metrics_file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
-                    lines.append(json.loads(text))
-                except ValueError:
-                    break
+                    line = json.loads(text)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    lines.append(line)
         return lines
 
     def rewind_metrics(self, step: int) -> None:
@@ -180,7 +183,8 @@ def _claim(out: Path, config: RunConfig) -> Path:
             path.mkdir()
         except FileExistsError:
             raise UsageError(
-                f"There is a run {path} already; continue it with --resume {path}, or choose another --name."
+                f"There is a run {path} already; continue it with "
+                f"--resume {shlex.quote(str(path))}, or choose another --name."
             ) from None
         return path
     parts = [config.data, config.gen, config.loss, *config.regs]

@@ -6,7 +6,8 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,18 +94,40 @@ def start(
         say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
     notes = {"device": str(choice.device), "incompatible": broken}
     run = Run(resume, config, spec) if resume else Run.create(config, spec, notes)
-    try:
-        session = Session(run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible)
-    except BaseException:
-        if not resume:
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-        raise
-    if resume:
-        session.restore()
-        run.write_config(notes)
-        say(f"Continuing {run.path} after step {session.step}.")
-    session.train()
+    with _determinism(config.run.deterministic):
+        try:
+            session = Session(
+                run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible
+            )
+        except BaseException:
+            if not resume:
+                shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+            raise
+        if resume:
+            session.restore()
+            if session.step >= config.run.steps:
+                say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
+                return run
+            run.write_config(notes)
+            say(f"Continuing {run.path} after step {session.step}.")
+        session.train()
     return run
+
+
+@contextmanager
+def _determinism(wanted: bool) -> Iterator[None]:
+    """torch's deterministic algorithms for as long as the run lasts, if they are wanted."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+    if wanted:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        torch.backends.cudnn.benchmark = before[1]
 
 
 def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None) -> tuple[RunConfig, Path | None]:

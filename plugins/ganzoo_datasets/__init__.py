@@ -36,9 +36,12 @@ _PLANE_RECIPE = {
 # backgrounds stay grey; without, 2,000 steps give clear digits in about a minute on two cores.
 _DIGITS_RECIPE = {
     "data.size": 16,
-    "gen.width": 48,
-    "disc.width": 32,
-    "disc.norm": "none",
+    "gen/dcgan.width": 48,
+    "gen/cgan.width": 48,
+    "disc/dcgan.width": 32,
+    "disc/cgan.width": 32,
+    "disc/dcgan.norm": "none",
+    "disc/cgan.norm": "none",
     "run.steps": 2000,
 }
 
