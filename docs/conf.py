@@ -35,7 +35,7 @@ napoleon_use_ivar = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(abc|collections|contextlib|numpy|np|pathlib|torch|types|typing)\b.*"),
     (r"py:.*", r"(Any|Callable|Iterable|Iterator|Literal|Mapping|Module|Optimizer|Path|Sequence|Tensor)"),
-    (r"py:.*", r"ganzoo\.(config|errors|options|registry|training)\b.*"),
+    (r"py:.*", r"ganzoo\.(config|errors|options|registry|settings|training)\b.*"),
     (r"py:.*", r"ganzoo\.(data|nn|testing)\.\w+\.\w+"),
     (r"py:.*", r"(DownloadError|Spec\.pyramid|ganzoo\.testing\.SPECS)"),
 ]
