@@ -19,7 +19,7 @@ from typing import Any, Final
 from ganzoo import options
 from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.options import NoOptions, Option, options_of
+from ganzoo.options import Option, options_of
 from ganzoo.registry import Registry, registry
 from ganzoo.settings import OptimConfig, RunSettings
 
@@ -387,7 +387,6 @@ __all__ = [
     "DEFAULTS",
     "SECTIONS",
     "Layer",
-    "NoOptions",
     "OptimConfig",
     "RunConfig",
     "RunSettings",

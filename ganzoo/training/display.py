@@ -7,6 +7,7 @@ between costs them one look at the clock.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -27,7 +28,7 @@ _COLUMNS: Final = 8
 Clock = Callable[[], float]
 
 
-class Display:
+class Display(ABC):
     """What both displays have in common: they know how fast the run goes, and print at intervals."""
 
     def __init__(self, console: Console, interval: float, clock: Clock = time.monotonic) -> None:
@@ -60,9 +61,9 @@ class Display:
         """Leave the terminal as it was."""
         self.close()
 
+    @abstractmethod
     def show(self, run: Run, step: int, metrics: Mapping[str, float]) -> None:
         """Print where the run is."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Leave the terminal as it was; may be called again."""
