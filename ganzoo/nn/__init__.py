@@ -4,6 +4,7 @@ from ganzoo.nn.bundle import Batch, Bundle, Noise, Precision, Side, Solo, Stream
 from ganzoo.nn.contracts import Discriminator, Generator, Prior
 from ganzoo.nn.critic_pass import CriticPass
 from ganzoo.nn.ema import EMA
+from ganzoo.nn.extractor import Extractor, Features
 from ganzoo.nn.init import Init, initialise
 from ganzoo.nn.norms import Norm, Norm1dName, NormName, norm_layer, spectral
 from ganzoo.nn.objectives import Loss, Regularizer
@@ -18,6 +19,8 @@ __all__ = [
     "Bundle",
     "CriticPass",
     "Discriminator",
+    "Extractor",
+    "Features",
     "Generator",
     "Init",
     "Loss",

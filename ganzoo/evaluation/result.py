@@ -1,0 +1,124 @@
+"""What an evaluation says, and how two of them are told apart. Free of torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from ganzoo.errors import GanzooError
+
+FORMAT: Final = "ganzoo-eval/1"
+FILE: Final = "evaluations.jsonl"
+"""Where a run keeps its results, one :meth:`Result.to_dict` a line, the newest last."""
+
+Better = Literal["lower", "higher"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number.
+
+    Attributes:
+        name: key that programs use, such as ``"fid"``, ``"kid"``, ``"precision"``, ``"modes"``.
+        label: what people read; it names the extractor unless it is the customary one: ``"FID[digit-cnn]"``.
+        value: the number.
+        better: which direction is good; None if neither is.
+        std: its standard deviation where the metric has one (KID over subsets, IS over splits); not an error bar of
+            the training.
+        note: a caveat in words, such as that the count is small; empty if there is none.
+    """
+
+    name: str
+    label: str
+    value: float
+    better: Better | None = None
+    std: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The scores of one evaluation and everything that they depend on.
+
+    Attributes:
+        subject: what was evaluated: ``path``, ``kind`` (run, export, images), ``step``, ``weights`` (ema or raw).
+        scores: in the order in which they were asked for.
+        protocol: name -> plain value: counts, reference, split, extractor and its digest, seed, size, versions. Scores
+            are comparable only if these are equal.
+        details: what does not fit in a number: class histogram, accuracy per class, hits per mode.
+        seconds: how long it took.
+    """
+
+    subject: Mapping[str, Any]
+    scores: tuple[Score, ...]
+    protocol: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def __getitem__(self, name: str) -> float:
+        """The value of the score called ``name``.
+
+        Raises:
+            KeyError: it was not computed.
+        """
+        for score in self.scores:
+            if score.name == name:
+                return score.value
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {"format": FORMAT, **asdict(self), "scores": [asdict(score) for score in self.scores]}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """Take back what :meth:`to_dict` gave.
+
+        Raises:
+            GanzooError: it is not that.
+        """
+        try:
+            if saved["format"] != FORMAT:
+                raise ValueError
+            scores = tuple(Score(**score) for score in saved["scores"])
+            rest = {name: saved[name] for name in ("subject", "protocol", "details", "seconds")}
+            return cls(scores=scores, **rest)
+        except (KeyError, TypeError, ValueError):
+            raise GanzooError(f"This is no result of an evaluation of ours (format {FORMAT!r}).") from None
+
+
+def differences(one: Result, other: Result) -> list[str]:
+    """Names of the parts of the protocol in which two results differ; their scores are comparable if there are none."""
+    keys = dict.fromkeys((*one.protocol, *other.protocol))
+    return [key for key in keys if one.protocol.get(key) != other.protocol.get(key)]
+
+
+def append_result(run: Path, result: Result) -> None:
+    """Add a result to a run's ``evaluations.jsonl``.
+
+    Raises:
+        GanzooError: it cannot be written.
+    """
+    file = run / FILE
+    try:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+    except OSError as err:
+        raise GanzooError(f"{file} cannot be written: {err.strerror or err}.") from None
+
+
+def read_results(run: Path) -> list[Result]:
+    """The results kept by a run, oldest first; lines that are torn or damaged are left out."""
+    file = run / FILE
+    if not file.is_file():
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            found.append(Result.from_dict(json.loads(line)))
+        except (ValueError, RecursionError, AttributeError, TypeError, GanzooError):
+            continue
+    return found
