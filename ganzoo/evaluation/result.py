@@ -14,6 +14,8 @@ FORMAT: Final = "ganzoo-eval/1"
 FILE: Final = "evaluations.jsonl"
 """Where a run keeps its results, one :meth:`Result.to_dict` a line, the newest last."""
 
+_FOREIGN: Final = f"This is no result of an evaluation of ours (format {FORMAT!r})."
+
 Better = Literal["lower", "higher"]
 
 
@@ -80,14 +82,14 @@ class Result:
         Raises:
             GanzooError: it is not that.
         """
+        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
+            raise GanzooError(_FOREIGN)
         try:
-            if saved["format"] != FORMAT:
-                raise ValueError
             scores = tuple(Score(**score) for score in saved["scores"])
             rest = {name: saved[name] for name in ("subject", "protocol", "details", "seconds")}
             return cls(scores=scores, **rest)
-        except (KeyError, TypeError, ValueError):
-            raise GanzooError(f"This is no result of an evaluation of ours (format {FORMAT!r}).") from None
+        except (KeyError, TypeError):
+            raise GanzooError(_FOREIGN) from None
 
 
 def differences(one: Result, other: Result) -> list[str]:
@@ -119,6 +121,6 @@ def read_results(run: Path) -> list[Result]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             found.append(Result.from_dict(json.loads(line)))
-        except (ValueError, RecursionError, AttributeError, TypeError, GanzooError):
+        except (ValueError, RecursionError, GanzooError):
             continue
     return found

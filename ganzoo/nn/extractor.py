@@ -11,7 +11,7 @@ from ganzoo.api import Spec
 
 
 class Features(NamedTuple):
-    """What an extractor sees in a batch: ``features [B, F]`` float32 and, of a classifier, ``logits [B, K]`` float32."""
+    """What an extractor sees in a batch: ``features [B, F]`` and, of a classifier, ``logits [B, K]``, both float32."""
 
     features: Tensor
     logits: Tensor | None = None
