@@ -76,7 +76,7 @@ class Result:
         return {"format": FORMAT, **asdict(self), "scores": [asdict(score) for score in self.scores]}
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+    def from_dict(cls, saved: Any) -> Self:
         """Take back what :meth:`to_dict` gave.
 
         Raises:
