@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,13 +19,11 @@ import click
 from ganzoo.cli.shared import PLUGIN_HELP
 from ganzoo.cli.typed import Sectioned, component_options, typed_options
 from ganzoo.config import COMMAND_LINE, SECTIONS, SHORTHAND, Layer, RunConfig, read_file, resolve
-from ganzoo.data.files import SUFFIXES, one_image
+from ganzoo.data.naming import data_settings
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
 from ganzoo.plugins import add_local
 from ganzoo.registry import registry
-
-_ARCHIVES: Final = {".zip": "folder", ".npz": "npz"}
 
 
 @dataclass
@@ -141,27 +138,7 @@ def _said(section: str, value: Any) -> dict[str, Any]:
     """The settings that a choice of component stands for."""
     if section == "reg":
         return {"reg": tuple(name for text in value for name in text.split(",") if name != "none")}
-    return _data(value) if section == "data" else {section: value}
-
-
-def _data(value: str) -> dict[str, str]:
-    """``--data`` takes a component or, where nothing has that name, a folder, a .zip or an .npz file."""
-    path = Path(value).expanduser()
-    has_separator = os.sep in value or "/" in value
-    if value == "auto" or not (has_separator or path.exists()):
-        return {"data": value}
-    try:
-        registry().get("dataset", value)
-    except UsageError:
-        if not path.exists():
-            raise UsageError(f"There is no data set, folder or file {value!r}.") from None
-        name = "folder" if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
-        if name is None and path.suffix.lower() in SUFFIXES:
-            raise UsageError(one_image(value)) from None
-        if name is None:
-            raise UsageError(f"--data takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
-        return {"data": name, "data.path": value}
-    return {"data": value}
+    return data_settings(value) if section == "data" else {section: value}
 
 
 def _elsewhere(flag: str, config: RunConfig) -> str | None:

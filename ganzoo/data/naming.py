@@ -1,0 +1,37 @@
+"""What ``--data`` and ``--against`` take: the name of a data set, or a path to the user's own data. Free of torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from ganzoo.data.files import SUFFIXES, one_image
+from ganzoo.errors import UsageError
+from ganzoo.registry import registry
+
+_ARCHIVES: Final = {".zip": "folder", ".npz": "npz"}
+
+
+def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
+    """The settings that ``value`` stands for: ``data``, and ``data.path`` where nothing has that name.
+
+    Raises:
+        UsageError: there is no such data set, folder or file, or one that holds no data set.
+    """
+    path = Path(value).expanduser()
+    has_separator = os.sep in value or "/" in value
+    if value == "auto" or not (has_separator or path.exists()):
+        return {"data": value}
+    try:
+        registry().get("dataset", value)
+    except UsageError:
+        if not path.exists():
+            raise UsageError(f"There is no data set, folder or file {value!r}.") from None
+        name = "folder" if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
+        if name is None and path.suffix.lower() in SUFFIXES:
+            raise UsageError(one_image(value)) from None
+        if name is None:
+            raise UsageError(f"{flag} takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
+        return {"data": name, "data.path": value}
+    return {"data": value}
