@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 VARIABLE = "GANZOO_DATA"
+CACHE_VARIABLE = "GANZOO_CACHE"
 
 
 def search_roots(root: Path | None = None) -> list[Path]:
@@ -24,7 +25,15 @@ def download_root(root: Path | None = None) -> Path:
 
 
 def cache_root() -> Path:
-    """The folder of the user's cache that is ganzoo's, by the custom of the operating system."""
+    """The folder for data sets in ganzoo's cache."""
+    return cache_home() / "data"
+
+
+def cache_home() -> Path:
+    """Ganzoo's cache: the environment's ``GANZOO_CACHE``, else a folder by the custom of the operating system."""
+    chosen = os.environ.get(CACHE_VARIABLE, "")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
     try:
         home = Path.home()
     except RuntimeError:  # a user without a home, as in containers
@@ -36,7 +45,7 @@ def cache_root() -> Path:
     else:
         named = Path(os.environ.get("XDG_CACHE_HOME", ""))
         base = named if named.is_absolute() else home / ".cache"
-    return base / "ganzoo" / "data"
+    return base / "ganzoo"
 
 
 def _writable(path: Path) -> bool:

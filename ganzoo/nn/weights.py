@@ -94,6 +94,13 @@ def layouts(path: Path) -> dict[str, Layout]:
         return {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a file, from its header alone; errors as of :func:`layouts`."""
+    _refuse_unsafe(path)
+    with _opened(path) as file:
+        return dict(file.metadata() or {})
+
+
 def load_tensors(
     path: Path,
     expected: Mapping[str, Tensor] | None = None,

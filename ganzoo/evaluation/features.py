@@ -1,0 +1,236 @@
+"""From images to features: once for all metrics, in memory that does not grow unless a metric needs every feature."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final, Literal
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
+from ganzoo.evaluation.statistics import Gaussian, Moments, gaussian_of
+from ganzoo.nn import Extractor, Features
+
+Keep = Literal["moments", "features", "logits"]
+Piece = tuple[Tensor, Tensor | None]
+Progress = Callable[[int, int], None]
+"""Gets how many images are done, and of how many."""
+Batches = Iterable[Piece]
+
+CHUNK: Final = 256
+"""Images that are hashed, computed and cached together: a minute of Inception on a slow CPU."""
+BATCH: Final = 64
+"""Images that the extractor sees at once, however they arrive: so a result depends on the images alone, to the bit."""
+_WORTH_KEEPING: Final = 0.5
+"""Seconds that a chunk must have taken to be written to the cache."""
+_IN_MEMORY: Final = 64 * 2**20
+"""Bytes above which features lie in a file that the system may drop from memory."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What metrics see of a set of images.
+
+    Attributes:
+        count: N.
+        extractor: digest of the extractor.
+        moments: their mean and covariance; None if they were not asked for, or N is at most F and there are features.
+        features: ``[N, F]`` float32, or None; when large, backed by a file without a name, which goes with the tensor.
+        logits: ``[N, K]`` float32, or None.
+        labels: ``[N]`` int64, or None if some image came without.
+    """
+
+    count: int
+    extractor: str
+    moments: Moments | None = None
+    features: Tensor | None = None
+    logits: Tensor | None = None
+    labels: Tensor | None = None
+
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance for the Fréchet distance.
+
+        Raises:
+            UsageError: there are fewer than two images.
+        """
+        if self.features is not None and 2 <= self.count <= self.features.shape[1]:
+            return gaussian_of(self.features, self.extractor)
+        if self.moments is not None:
+            return self.moments.gaussian(self.extractor)
+        assert self.features is not None, "neither moments nor features were kept"
+        return gaussian_of(self.features, self.extractor)
+
+
+def extract(
+    batches: Batches,
+    extractor: Extractor,
+    *,
+    total: int,
+    device: torch.device | str,
+    keep: Collection[Keep],
+    on_progress: Progress | None = None,
+    cache: FeatureCache | None = None,
+) -> FeatureSet:
+    """Run images through an extractor.
+
+    With a cache, the features of each chunk of images are kept in it if they took long, under the hash of its pixels
+    and of the extractor. Whoever is interrupted and comes again goes on where it was, and nothing but the same pixels
+    can find them.
+
+    Args:
+        batches: images ``[B, C, H, W]`` uint8 on the CPU with labels ``[B]`` or None, at least ``total`` of them.
+        extractor: on ``device``; it is put into evaluation mode.
+        total: how many images to take.
+        device: where it runs.
+        keep: what the metrics need.
+        on_progress: is told after every chunk; what it raises ends the work, as KeyboardInterrupt does.
+        cache: where chunks are kept; None for nowhere.
+
+    Raises:
+        UsageError: there are fewer images than ``total``, none were asked for, or logits of an extractor without any.
+        GanzooError: images or features are not what the contract says.
+    """
+    if total < 1:
+        raise UsageError("An evaluation needs at least one image; raise --samples.")
+    if "logits" in keep and extractor.num_classes is None:
+        raise UsageError("This extractor has no classes, so the scores that need them cannot be computed with it.")
+    extractor.eval()
+    few = total <= extractor.dim  # then the features themselves are the smaller and the more exact statistics
+    moments = Moments(extractor.dim) if "moments" in keep and not few else None
+    features = _buffer(total, extractor.dim) if "features" in keep or ("moments" in keep and few) else None
+    logits = _buffer(total, extractor.num_classes or 0) if "logits" in keep else None
+    labels: list[Tensor] | None = []
+    done = 0
+    for images, classes in _chunks(batches, total):
+        found = _chunk(images, extractor, torch.device(device), cache)
+        part = slice(done, done + len(images))
+        if moments is not None:
+            moments.update(found.features)
+        if features is not None:
+            features[part] = found.features
+        if logits is not None and found.logits is not None:
+            logits[part] = found.logits
+        labels = None if labels is None or classes is None else [*labels, classes]
+        done += len(images)
+        if on_progress is not None:
+            on_progress(done, total)
+    if done < total:
+        raise UsageError(f"There are {done:,} images and {total:,} are asked for; lower --samples.")
+    return FeatureSet(
+        total, extractor.digest, moments, features, logits, torch.cat(labels) if labels is not None else None
+    )
+
+
+def _chunk(images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None) -> Features:
+    key = ""
+    if cache is not None:
+        key = cache_key(
+            images=images_digest(images), extractor=extractor.digest, dtype="float32", batch=BATCH, device=device.type
+        )
+        kept = cache.load("chunk", key, _outline(len(images), extractor))
+        if kept is not None:
+            return Features(kept["features"], kept.get("logits"))
+    begun = time.perf_counter()
+    found = _compute(images, extractor, device)
+    if cache is not None and time.perf_counter() - begun >= _WORTH_KEEPING:
+        tensors = {"features": found.features} | ({} if found.logits is None else {"logits": found.logits})
+        cache.store("chunk", key, tensors)
+    return found
+
+
+def _compute(images: Tensor, extractor: Extractor, device: torch.device) -> Features:
+    parts = []
+    with torch.inference_mode():
+        for batch in torch.split(images, BATCH):
+            seen = extractor(batch.to(device))
+            _check(seen, len(batch), extractor)
+            parts.append(Features(seen.features.cpu(), None if seen.logits is None else seen.logits.cpu()))
+    features = torch.cat([part.features for part in parts])
+    logits = [part.logits for part in parts if part.logits is not None]
+    return Features(features, torch.cat(logits) if logits else None)
+
+
+def _check(seen: Features, count: int, extractor: Extractor) -> None:
+    name = type(extractor).__name__
+    for word, tensor, width in (
+        ("features", seen.features, extractor.dim),
+        ("logits", seen.logits, extractor.num_classes),
+    ):
+        if (tensor is None) != (width is None):
+            raise GanzooError(
+                f"{name} says that it has {width} {word}, and gives {'none' if tensor is None else 'some'}."
+            )
+        if tensor is None:
+            continue
+        if tuple(tensor.shape) != (count, width) or tensor.dtype != torch.float32:
+            raise GanzooError(
+                f"{name} gives {word} {list(tensor.shape)} of {tensor.dtype}, not {[count, width]} of torch.float32."
+            )
+        if not tensor.isfinite().all():
+            raise GanzooError(f"{name} gives {word} that are not finite (NaN or infinity); look at its weights.")
+
+
+def _outline(count: int, extractor: Extractor) -> dict[str, Tensor]:
+    sizes = {"features": extractor.dim} | ({"logits": extractor.num_classes} if extractor.num_classes else {})
+    return {name: torch.empty(count, width, device="meta") for name, width in sizes.items()}
+
+
+def _chunks(batches: Batches, total: int) -> Iterator[Piece]:
+    """The first ``total`` images in pieces of ``CHUNK``, whatever the sizes of the batches."""
+    waiting: list[Piece] = []
+    held = taken = 0
+    for images, labels in batches:
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.device.type != "cpu":
+            raise GanzooError(f"Images are [B, C, H, W] uint8 on the CPU, not {list(images.shape)} of {images.dtype}.")
+        if not len(images):
+            continue
+        room = total - taken
+        waiting.append((images[:room], None if labels is None else labels[:room]))
+        held += len(waiting[-1][0])
+        taken += len(waiting[-1][0])
+        while held >= CHUNK:
+            chunk, waiting = _split(waiting)
+            held -= CHUNK
+            yield chunk
+        if taken == total:
+            break
+    if held:
+        yield _split(waiting)[0]
+
+
+def _split(
+    waiting: list[Piece],
+) -> tuple[Piece, list[Piece]]:
+    """The first chunk of what waits, and the rest."""
+    shapes = {tuple(images.shape[1:]) for images, _ in waiting}
+    if len(shapes) > 1:
+        raise GanzooError(f"All images of a set have one size, and these have {sorted(shapes)}.")
+    images = torch.cat([images for images, _ in waiting])
+    known = [labels for _, labels in waiting if labels is not None]
+    labels = torch.cat(known) if len(known) == len(waiting) else None
+    rest = images[CHUNK:]
+    return (images[:CHUNK], None if labels is None else labels[:CHUNK]), (
+        [(rest, None if labels is None else labels[CHUNK:])] if len(rest) else []
+    )
+
+
+def _buffer(rows: int, columns: int) -> Tensor:
+    """Room for float32 numbers: in memory, or, when large, in a file that vanishes with the tensor."""
+    size = rows * columns * 4
+    if size <= _IN_MEMORY:
+        return torch.empty(rows, columns)
+    try:
+        with TemporaryFile(prefix="ganzoo-features-") as file:
+            file.truncate(size)
+            name = Path(f"/proc/self/fd/{file.fileno()}")
+            if not name.exists():  # no such folder outside of Linux
+                return torch.empty(rows, columns)
+            return torch.from_file(str(name), shared=True, size=rows * columns).view(rows, columns)
+    except (OSError, RuntimeError):
+        return torch.empty(rows, columns)

@@ -1,0 +1,272 @@
+"""The metrics: from features to scores. KID, IS, precision and recall are torch-fidelity's own code; FID is ours.
+
+A metric is a row of :data:`METRICS`; what it needs decides what is computed and kept for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, Final, Literal
+
+from torch import Tensor
+
+from ganzoo.api import Spec
+from ganzoo.backends import torch_fidelity
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.evaluation.features import FeatureSet, Keep
+from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance
+
+Need = Literal["moments", "features", "logits", "labels", "points", "reference", "reference-features"]
+"""``moments``, ``features``, ``logits`` of what is scored; its ``labels``; its ``points`` in place of images; something
+to compare with, of which statistics are enough (``reference``) or each feature is needed (``reference-features``)."""
+
+INCEPTION: Final = "inception"
+VGG: Final = "vgg16"
+SEED: Final = 2020
+"""torch-fidelity's, for the subsets of KID and the order of IS."""
+SMALL: Final = 2048
+"""Fewer samples than this make FID mostly bias, whatever the extractor."""
+KID_SUBSET: Final = 1000
+_KID_SUBSETS: Final = 100
+_KID_LEAST: Final = 10
+_IS_SPLITS: Final = 10
+_IS_PER_CLASS: Final = 40
+"""Samples for each class below which the inception score is said to be biased; 50,000 for 1,008 are customary."""
+_NEIGHBOURS: Final = 3
+_BLOCK: Final = 1000
+"""Rows of the distance matrix of precision and recall that are in memory at once: 200 MB beside 50,000 samples."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a metric may look at.
+
+    Attributes:
+        fake: what is scored; None for points.
+        real: what it is compared with: features, statistics, or None.
+        extractor: name of the extractor, for labels.
+        spec: of a sample.
+        seed: of subsets and orders.
+        kid_subset: samples in a subset of KID.
+        infinity: whether FID is extrapolated to infinitely many samples, beside the plain one.
+        points: ``[N, D]`` float32 samples that are no images.
+        extra: what other metrics need, by name.
+    """
+
+    fake: FeatureSet | None
+    real: FeatureSet | Gaussian | None
+    extractor: str
+    spec: Spec
+    seed: int = SEED
+    kid_subset: int = KID_SUBSET
+    infinity: bool = False
+    points: Tensor | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def scored(self) -> FeatureSet:
+        """Features of what is scored.
+
+        Raises:
+            UsageError: points have none.
+        """
+        if self.fake is None:
+            raise UsageError("This score needs images; points have scores of their own.")
+        return self.fake
+
+    def reference(self) -> Gaussian:
+        """Mean and covariance of the reference.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self.real is None:
+            raise UsageError("This score compares with a data set: say which with --against, or give --ref-stats.")
+        return self.real if isinstance(self.real, Gaussian) else self.real.gaussian()
+
+    def pair(self, word: str) -> tuple[Tensor, Tensor]:
+        """Features of what is scored and of the reference.
+
+        Raises:
+            UsageError: one of them has none, or they come from different extractors.
+        """
+        fake = self.scored()
+        if not isinstance(self.real, FeatureSet) or self.real.features is None:
+            raise UsageError(
+                f"{word} compares single features, which statistics of a reference do not hold: use --against, or "
+                "leave it out."
+            )
+        assert fake.features is not None, f"{word} needs features, which were not kept"
+        if fake.extractor != self.real.extractor:
+            raise UsageError(f"{word} needs features of one extractor, and these are of two.")
+        return fake.features, self.real.features
+
+
+Compute = Callable[[Evidence], tuple[Score, ...]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How some scores are computed.
+
+    Attributes:
+        name: what ``--metric`` calls it.
+        needs: what it looks at.
+        default: whether it is computed when nothing is asked for and what it needs is there.
+        compute: the scores, for what there is.
+        summary: one sentence for people.
+    """
+
+    name: str
+    needs: frozenset[Need]
+    default: bool
+    compute: Compute
+    summary: str = ""
+
+
+def label(word: str, extractor: str, customary: str = INCEPTION) -> str:
+    """``word`` alone with the extractor that everybody uses for it, else with the extractor's name behind it."""
+    return word if extractor == customary else f"{word}[{extractor}]"
+
+
+def fid(evidence: Evidence) -> tuple[Score, ...]:
+    """Fréchet distance, and its extrapolation where asked for."""
+    fake, real = evidence.scored(), evidence.reference()
+    distance = frechet_distance(fake.gaussian(), real)
+    scores = [_fid("fid", "FID", distance, evidence, bias_note(fake.count, real))]
+    if evidence.infinity:
+        assert fake.features is not None, "the extrapolation needs features, which were not kept"
+        if fake.extractor and real.extractor and fake.extractor != real.extractor:
+            raise UsageError("The statistics of the reference come from another extractor than the features.")
+        value = fid_infinity(fake.features, real, seed=evidence.seed)
+        note = "extrapolated over the number of samples; the bias of the reference stays"
+        scores.append(_fid("fid-infinity", "FID-infinity", value, evidence, note))
+    return tuple(scores)
+
+
+def _fid(name: str, word: str, value: float, evidence: Evidence, note: str) -> Score:
+    return Score(name, label(word, evidence.extractor), value, "lower", note=note)
+
+
+def bias_note(count: int, real: Gaussian) -> str:
+    """What a reader must know of a distance from so few samples; empty if nothing."""
+    least = max(SMALL, real.dim + 1)
+    few = [
+        f"{number:,} {what}"
+        for number, what in ((count, "samples"), (real.count or least, "of reference"))
+        if number < least
+    ]
+    if not few:
+        return ""
+    return f"biased upwards: {' and '.join(few)} are fewer than {least:,}, so compare only with the same numbers"
+
+
+def kid(evidence: Evidence) -> tuple[Score, ...]:
+    """Kernel distance, the mean over subsets."""
+    fake, real = evidence.pair("KID")
+    fewest = min(len(fake), len(real))
+    if fewest < _KID_LEAST:
+        raise UsageError(f"KID needs at least {_KID_LEAST} samples on each side, and there are {fewest}.")
+    size, note = evidence.kid_subset, ""
+    if size > fewest:
+        size = max(fewest // 2, 2)
+        note = f"over subsets of {size} instead of {evidence.kid_subset:,}, because there are only {fewest:,} samples"
+    found = _module("metric_kid").kid_features_to_metric(
+        fake, real, kid_subsets=_KID_SUBSETS, kid_subset_size=size, rng_seed=evidence.seed, verbose=False
+    )
+    mean, std = found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
+    return (Score("kid", label("KID", evidence.extractor), mean, "lower", std, note),)
+
+
+def isc(evidence: Evidence) -> tuple[Score, ...]:
+    """Inception score, the mean over splits."""
+    logits = evidence.scored().logits
+    if logits is None:
+        raise UsageError(f"The inception score needs class scores, which the extractor {evidence.extractor} has not.")
+    if len(logits) < _IS_SPLITS:
+        raise UsageError(f"The inception score needs at least {_IS_SPLITS} samples, and there are {len(logits)}.")
+    found = _module("metric_isc").isc_features_to_metric(logits, _IS_SPLITS, True, evidence.seed)
+    mean, std = found["inception_score_mean"], found["inception_score_std"]
+    few = len(logits) < _IS_PER_CLASS * logits.shape[1]
+    note = (
+        f"biased downwards: {len(logits) // _IS_SPLITS:,} samples in a split, {logits.shape[1]:,} classes"
+        if few
+        else ""
+    )
+    return (Score("isc", label("IS", evidence.extractor), mean, "higher", std, note),)
+
+
+def prc(evidence: Evidence) -> tuple[Score, ...]:
+    """Precision, recall and their harmonic mean, by the third nearest neighbours."""
+    fake, real = evidence.pair("Precision and recall")
+    if min(len(fake), len(real)) <= _NEIGHBOURS:
+        raise UsageError(f"Precision and recall need more than {_NEIGHBOURS} samples on each side.")
+    found = _module("metric_prc").prc_features_to_metric(
+        fake, real, prc_neighborhood=_NEIGHBOURS, prc_batch_size=_BLOCK, save_cpu_ram=True, verbose=False
+    )
+    note = "" if len(fake) == len(real) else f"{len(fake):,} samples against {len(real):,}: compare equal numbers"
+    names = {"precision": "Precision", "recall": "Recall", "f_score": "F-score"}
+    return tuple(
+        Score(key.replace("_", "-"), label(word, evidence.extractor, VGG), found[key], "higher", note=note)
+        for key, word in names.items()
+    )
+
+
+METRICS: Final[dict[str, Metric]] = {
+    metric.name: metric
+    for metric in (
+        Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features."),
+        Metric("kid", frozenset({"features", "reference-features"}), True, kid, "Kernel distance of features."),
+        Metric("isc", frozenset({"logits"}), True, isc, "Inception score: how sure and how varied the classes are."),
+        Metric(
+            "prc",
+            frozenset({"features", "reference-features"}),
+            False,
+            prc,
+            "Precision and recall by nearest neighbours.",
+        ),
+    )
+}
+"""Name -> metric. Other modules of the core add theirs."""
+
+
+def metrics_named(names: Iterable[str]) -> list[Metric]:
+    """The metrics of these names, each once.
+
+    Raises:
+        UsageError: there is no metric of a name.
+    """
+    found = []
+    for name in dict.fromkeys(names):
+        if name not in METRICS:
+            raise UsageError(f"There is no metric {name!r}.{did_you_mean(name, METRICS)}")
+        found.append(METRICS[name])
+    return found
+
+
+def keep_for(metrics: Iterable[Metric], *, infinity: bool = False, reference: bool = False) -> frozenset[Keep]:
+    """What :func:`~ganzoo.evaluation.features.extract` must keep so that these metrics can be computed.
+
+    Args:
+        metrics: those asked for.
+        infinity: whether FID is extrapolated.
+        reference: whether it is about the reference, and not about what is scored.
+    """
+    needs = frozenset[Need]().union(*(metric.needs for metric in metrics))
+    kept: set[Keep] = set()
+    if "moments" in needs:
+        kept.add("moments")
+    if "reference-features" in needs if reference else ("features" in needs or (infinity and "moments" in needs)):
+        kept.add("features")
+    if "logits" in needs and not reference:
+        kept.add("logits")
+    return frozenset(kept)
+
+
+def _module(name: str) -> ModuleType:
+    """A module of torch-fidelity, once that has been imported with care."""
+    torch_fidelity()
+    return importlib.import_module(f"torch_fidelity.{name}")
