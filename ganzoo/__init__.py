@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ganzoo.api import Spec
     from ganzoo.errors import GanzooError
+    from ganzoo.evaluation.evaluate import evaluate
+    from ganzoo.evaluation.result import Result, Score
     from ganzoo.outputs.export import load, load_discriminator
     from ganzoo.registry import config_for, create, describe, list_components
     from ganzoo.training.run import Run
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "GanzooError",
+    "Result",
     "Run",
+    "Score",
     "Spec",
     "config_for",
     "create",
     "describe",
+    "evaluate",
     "list_components",
     "load",
     "load_discriminator",
@@ -32,11 +37,14 @@ __all__ = [
 
 _HOMES = {
     "GanzooError": "ganzoo.errors",
+    "Result": "ganzoo.evaluation.result",
     "Run": "ganzoo.training.run",
+    "Score": "ganzoo.evaluation.result",
     "Spec": "ganzoo.api",
     "config_for": "ganzoo.registry",
     "create": "ganzoo.registry",
     "describe": "ganzoo.registry",
+    "evaluate": "ganzoo.evaluation.evaluate",
     "list_components": "ganzoo.registry",
     "load": "ganzoo.outputs.export",
     "load_discriminator": "ganzoo.outputs.export",

@@ -166,6 +166,7 @@ class Component:
         spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
         facts: what else ``ganzoo show`` tells, such as ``{"licence": "MIT"}``. A value may be a function that finds it
             out when it is shown, without importing torch.
+        extractor: image data sets only: name of the feature network that scores on it use unless another is asked for.
     """
 
     kind: Kind
@@ -180,6 +181,7 @@ class Component:
     aliases: tuple[str, ...] = ()
     spec: Callable[[Any], Spec] | None = None
     facts: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
+    extractor: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -37,6 +37,7 @@ SIDEWAYS = {
     ("training", "outputs"),  # a run draws its sample grids
     ("outputs", "training"),  # an export reads a run
     ("evaluation", "outputs"),
+    ("outputs", "evaluation"),  # a card tells the results
     ("evaluation", "training"),
     ("training", "evaluation"),
     ("__main__", "__init__"),

@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
     "sample": ("ganzoo.cli.sample", "Draw samples from a run or an export."),
     "export": ("ganzoo.cli.export", "Write a folder that anyone can sample from."),
+    "eval": ("ganzoo.cli.eval", "Score a run, an export, or images from anything else."),
     "list": ("ganzoo.cli.list", "List components and presets."),
     "show": ("ganzoo.cli.show", "Show all about one component: its options, paper and recipe."),
     "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken; or write one."),

@@ -99,6 +99,15 @@ def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) ->
             yield _typed(path, option, option.help + hint, title, given)
 
 
+def option_for(path: str, option: Option, title: str, given: Given) -> click.Option:
+    """One option by itself, with its default in its help; ``given`` hears of the option's name and the user's text."""
+
+    def keep(_path: str, text: Any) -> None:
+        given(option.name, text)
+
+    return _typed(path, option, f"{option.help} {_bracket(option, option.default, BUILTIN)}", title, keep)
+
+
 def _typed(path: str, option: Option, text: str, title: str, given: Given) -> click.Option:
     def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         assert param.name is not None

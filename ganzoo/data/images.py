@@ -66,6 +66,27 @@ def choose_shape(
     return 1 if grey else 3, height, width
 
 
+def common_shape(files: ImageFiles) -> tuple[int, int, int]:
+    """The shape ``(C, H, W)`` that all images have, looking at every one; C is 1 if those looked at are grey.
+
+    Raises:
+        UsageError: they have different sizes, or one cannot be read.
+    """
+    sizes = []
+    with files.open() as read, _strict_pillow():
+        for name in files.names:
+            with _reading(files, name, "refuse"):
+                sizes.append(_size_of(read(name)))
+            if sizes[-1] != sizes[0]:
+                (height, width), (other_height, other_width) = sizes[0], sizes[-1]
+                raise UsageError(
+                    f"The images of {files.path} have different sizes ({width}x{height} in {files.names[0]}, "
+                    f"{other_width}x{other_height} in {name}); bring them to one size first."
+                )
+    channels, *_ = choose_shape(files, size=1)
+    return (channels, *sizes[0])
+
+
 def decode_images(
     files: ImageFiles,
     shape: tuple[int, int, int],

@@ -20,9 +20,12 @@ from ganzoo.evaluation.features import FeatureSet, Keep
 from ganzoo.evaluation.result import Score
 from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance
 
-Need = Literal["moments", "features", "logits", "labels", "points", "reference", "reference-features"]
-"""``moments``, ``features``, ``logits`` of what is scored; its ``labels``; its ``points`` in place of images; something
-to compare with, of which statistics are enough (``reference``) or each feature is needed (``reference-features``)."""
+Need = Literal[
+    "moments", "features", "logits", "labels", "points", "reference", "reference-features", "classes", "centres"
+]
+"""``moments``, ``features``, ``logits`` of what is scored; the ``labels`` that were asked for; ``points`` in place of
+images; something to compare with, of which statistics are enough (``reference``) or each feature is needed
+(``reference-features``); logits of the ``classes`` of these very data; ``centres`` of known Gaussians."""
 
 INCEPTION: Final = "inception"
 VGG: Final = "vgg16"
@@ -215,7 +218,7 @@ def prc(evidence: Evidence) -> tuple[Score, ...]:
     )
 
 
-METRICS: Final[dict[str, Metric]] = {
+METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features."),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ganzoo.evaluation.result import Result
 from ganzoo.options import show
 from ganzoo.plugins import HOME
 
+CARD: Final = "README.md"
 _CARD: Final = """\
 ---
 library_name: ganzoo
@@ -40,7 +42,9 @@ Latents have {dim} numbers from the {prior} prior; `gen.latent(n)` draws them.
 
 ## Evaluation
 
-No score was computed for this export. The picture shows samples of consecutive latents, not chosen ones.
+{scores}
+
+The picture shows samples of consecutive latents, not chosen ones.
 
 ## Licence
 
@@ -65,12 +69,13 @@ _SECTIONS: Final = {
 }
 
 
-def card(record: Mapping[str, Any], *, conditional: bool) -> str:
+def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Result] = ()) -> str:
     """The card in Markdown, with the front matter that Hugging Face reads.
 
     Args:
         record: the ``config.json`` of the export.
         conditional: whether the generator takes labels.
+        results: of evaluations, each told with its protocol.
     """
     spec, run, plugin = record["spec"], record.get("run"), record["generator"]["plugin"]
     name = _short(record["generator"]["id"])
@@ -91,6 +96,7 @@ def card(record: Mapping[str, Any], *, conditional: bool) -> str:
         ),
         dim=record["latent"]["dim"],
         prior=record["latent"]["prior"],
+        scores="\n".join(_scores(results)) if results else "No score was computed for this export.",
         training="\n".join(_training(record) if run else _imported(record["imported_from"])),
     )
 
@@ -131,9 +137,27 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
                 yield f"{section}.{key}", value
 
 
+def _scores(results: Sequence[Result]) -> Iterator[str]:
+    """Every score in a table, and how it was measured."""
+    for number, result in enumerate(results):
+        if number:
+            yield ""
+        yield "| score | value | note |"
+        yield "| --- | --- | --- |"
+        for score in result.scores:
+            spread = "" if score.std is None else f" (std {score.std:.2g})"
+            yield f"| {_cell(score.label)} | {score.value:.5g}{spread} | {_cell(score.note)} |"
+        yield ""
+        known = [f"{name} {value}" for name, value in result.protocol.items() if value is not None]
+        yield f"Measured with {_cell(', '.join(known))}."
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
+
+
 def _row(name: str, value: Any) -> str:
-    text = " ".join(show(value).split()).replace("|", "\\|").replace("`", "'")
-    return f"| {name} | `{text}` |"
+    return f"| {name} | `{_cell(show(value))}` |"
 
 
 def _short(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,20 +16,22 @@ import torch
 from ganzoo import __version__
 from ganzoo.api import Choice, Spec
 from ganzoo.errors import UsageError
+from ganzoo.evaluation.result import FILE as RESULTS
+from ganzoo.evaluation.result import Result, append_result
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn import Discriminator, Generator
 from ganzoo.nn.weights import layouts, save_tensors
 from ganzoo.options import jsonable, options_of
-from ganzoo.outputs.card import card
+from ganzoo.outputs.card import CARD, card
 from ganzoo.outputs.foreign import read_foreign
 from ganzoo.outputs.grids import save_grid
 from ganzoo.outputs.sampling import columns_for, labels_for, samples
+from ganzoo.outputs.scores import results_of
 from ganzoo.outputs.source import CONFIG, DISCRIMINATOR, EXPORT_FORMAT, MODEL, Say, Source, open_source, outline
 from ganzoo.registry import build, registry
 
-CARD: Final = "README.md"
 PICTURE: Final = "samples.png"
-_FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE})
+_FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS})
 _SHOWN: Final = 64
 
 
@@ -98,7 +100,8 @@ def export_run(
     critic = source.discriminator(say=say)[0] if disc else None
     if source.disc is not None and critic is not None:
         record["discriminator"] = _part(source.disc)
-    return _write(out, dataclasses.replace(source, record=record), gen, critic)
+    results = results_of(source.path, record)
+    return _write(out, dataclasses.replace(source, record=record), gen, critic, results)
 
 
 def export_state_dict(
@@ -155,7 +158,9 @@ def _part(choice: Choice) -> dict[str, Any]:
     }
 
 
-def _write(out: Path, source: Source, gen: Generator, disc: Discriminator | None) -> Path:
+def _write(
+    out: Path, source: Source, gen: Generator, disc: Discriminator | None, results: Sequence[Result] = ()
+) -> Path:
     labels = labels_for(source, _SHOWN)
     shown = samples(gen, _SHOWN, source.record.get("seed") or 0, labels)
     text = json.dumps(source.record, indent=2, ensure_ascii=False)
@@ -165,7 +170,9 @@ def _write(out: Path, source: Source, gen: Generator, disc: Discriminator | None
         if disc is not None:
             save_tensors(draft / DISCRIMINATOR, disc.state_dict(), {"format": "pt", "config": text})
         save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
-        write_text(draft / CARD, card(source.record, conditional=source.conditional))
+        for result in results:
+            append_result(draft, result)
+        write_text(draft / CARD, card(source.record, conditional=source.conditional, results=results))
     return out
 
 

@@ -1,0 +1,141 @@
+"""``ganzoo eval``: scores, with the protocol that they were measured by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ganzoo.cli import terminal
+from ganzoo.cli.shared import ComponentName, json_option, plugin_option
+from ganzoo.cli.typed import option_for
+from ganzoo.errors import GanzooError
+from ganzoo.options import options_of
+
+if TYPE_CHECKING:
+    from ganzoo.evaluation.result import Result
+
+_DIGITS: Final = 5
+
+
+class EvalCommand(click.Command):
+    """Has the options of the extractor that its command line chooses, as ``--features.weights``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.obj = {"extractor": None, "options": {}}
+        passing = {"ignore_unknown_options": True, "allow_extra_args": True}
+        params: list[click.Parameter] = [
+            click.Option(["--features"]),
+            click.Option(["-p", "--plugin", "plugin"], multiple=True),
+        ]
+        first = click.Command(self.name, params=params, context_settings=passing, add_help_option=False)
+        found = first.make_context(self.name, list(args), resilient_parsing=True).params
+        try:
+            from ganzoo.plugins import add_local
+            from ganzoo.registry import registry
+
+            add_local(found.get("plugin") or ())
+            if found.get("features"):
+                ctx.obj["extractor"] = registry().get("extractor", found["features"]).component
+        except GanzooError:
+            if not ctx.resilient_parsing:
+                raise
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        chosen = ctx.obj or {"extractor": None}
+        params = super().get_params(ctx)
+        if chosen["extractor"] is None:
+            return params
+        title = f"Extractor {chosen['extractor'].name}"
+        mine: list[click.Parameter] = [
+            option_for(f"features.{option.name}", option, title, chosen["options"].__setitem__)
+            for option in options_of(chosen["extractor"].config)
+        ]
+        return [*params[:-1], *mine, params[-1]]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+@click.command("eval", cls=EvalCommand)
+@click.argument("subject", metavar="RUN_OR_EXPORT_OR_IMAGES", type=click.Path(path_type=Path))
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="fid, kid, isc, prc, classes, accuracy or modes; may be repeated. [default: what suits the data, without prc]",
+)
+@click.option(
+    "--features",
+    type=ComponentName("extractor"),
+    metavar="NAME",
+    help="Feature network; see 'ganzoo list extractor'. [default: what suits the data]",
+)
+@click.option("--samples", type=click.IntRange(min=2), help="How many samples. [default: by the metric's protocol]")
+@click.option("--against", metavar="DATASET[:SPLIT]", help="Real data, or a path. [default: what it was trained on]")
+@click.option("--real-samples", type=click.IntRange(min=2), help="How many real samples. [default: all]")
+@click.option("--ref-stats", type=click.Path(path_type=Path), help="Mean and covariance of real features, an .npz.")
+@click.option("--save-stats", type=click.Path(path_type=Path), help="Write those of the real data used.")
+@click.option("--weights", type=click.Path(path_type=Path), help="Weights of the feature network.")
+@click.option("--fid-infinity", is_flag=True, default=False, help="Extrapolate FID to infinitely many samples.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of the latents. [default: 0]")
+@click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder in which to look for data sets first.")
+@click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw samples of points over the critic's field.")
+@click.option("--update", is_flag=True, default=False, help="Keep the result in the run or export, and in its card.")
+@plugin_option
+@json_option
+@click.pass_context
+def command(ctx: click.Context, /, *, subject: Path, as_json: bool, **asked: Any) -> None:
+    """Score a run, an export, or images from anything else.
+
+    \b
+    ganzoo eval runs/digits-dcgan-ns-001
+    ganzoo eval runs/mnist-dcgan-ns-001 --against mnist:test --metric fid --metric prc
+    ganzoo eval ./images --against cifar10 --weights pt_inception-2015-12-05-6726825d.pth
+
+    A score is comparable with another only by the same protocol, which is printed with it.
+    """
+    from ganzoo.evaluation.evaluate import evaluate
+    from ganzoo.evaluation.progress import progress_for
+
+    with progress_for(terminal.console(stderr=True)) as progress:
+        result = evaluate(
+            subject,
+            metrics=asked.pop("metrics") or None,
+            feature_options=ctx.obj["options"] or None,
+            say=terminal.status,
+            progress=progress,
+            **asked,
+        )
+    if as_json:
+        terminal.dump(result.to_dict())
+    else:
+        _print(result)
+
+
+def _print(result: Result) -> None:
+    rows = [
+        (
+            score.label,
+            f"{score.value:.{_DIGITS}g}" + (f" \N{PLUS-MINUS SIGN} {score.std:.2g}" if score.std is not None else ""),
+            {"lower": "lower is better", "higher": "higher is better", None: ""}[score.better],
+            score.note,
+        )
+        for score in result.scores
+    ]
+    terminal.table(("score", "value", "", "note"), rows, wrap=("note",))
+    words = [f"{name} {value}" for name, value in result.protocol.items() if value is not None]
+    terminal.say()
+    terminal.say("Protocol  " + ", ".join(words))

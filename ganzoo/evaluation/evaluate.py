@@ -1,0 +1,244 @@
+"""The one way to a score, for the command line and for Python."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from ganzoo import __version__
+from ganzoo.api import Spec
+from ganzoo.errors import UsageError
+from ganzoo.evaluation import counting  # noqa: F401  its metrics
+from ganzoo.evaluation.cache import FeatureCache
+from ganzoo.evaluation.channels import PerChannel, suits
+from ganzoo.evaluation.features import FeatureSet
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.metrics import INCEPTION, METRICS, Metric, metrics_named
+from ganzoo.evaluation.progress import Stage, silent
+from ganzoo.evaluation.reference import Reference, open_reference
+from ganzoo.evaluation.result import Result
+from ganzoo.evaluation.stats_file import read_statistics, write_statistics
+from ganzoo.evaluation.subjects import Subject, open_subject
+from ganzoo.nn import Extractor
+from ganzoo.registry import build, registry
+
+SAMPLES: Final = 10_000
+"""Images that are drawn for FID and its relatives unless asked otherwise."""
+MODE_SAMPLES: Final = 2_500
+"""Points that are drawn for mode coverage, as VEEGAN and PacGAN do."""
+STACKED_SAMPLES: Final = 26_000
+"""Images that are drawn where classes are combinations, by the protocol of Stacked-MNIST."""
+_log = logging.getLogger("ganzoo")
+
+
+def evaluate(
+    path: Path | str,
+    *,
+    metrics: Sequence[str] | None = None,
+    features: str | None = None,
+    feature_options: Mapping[str, Any] | None = None,
+    samples: int | None = None,
+    against: str | None = None,
+    real_samples: int | None = None,
+    ref_stats: Path | str | None = None,
+    save_stats: Path | str | None = None,
+    weights: Path | str | None = None,
+    fid_infinity: bool = False,
+    seed: int = 0,
+    ema: bool = True,
+    data_root: Path | str | None = None,
+    device: str = "auto",
+    picture: Path | str | None = None,
+    update: bool = False,
+    say: Callable[[str], None] = _log.info,
+    progress: Stage = silent,
+) -> Result:
+    """Score a run, an export, or the images of a folder, a zip or an npz.
+
+    >>> ganzoo.evaluate("runs/mnist-dcgan-ns-001", samples=10_000)["fid"]      # doctest: +SKIP
+
+    Args:
+        path: what to score.
+        metrics: ``fid``, ``kid``, ``isc``, ``prc``, ``classes``, ``accuracy``, ``modes``; what suits the data unless
+            given, all but ``prc``.
+        features: name of the feature network; what suits the data unless given.
+        feature_options: its options.
+        samples: how many samples to score: 10,000 unless given, all images of a folder, 2,500 points, 26,000 images
+            whose classes are combinations.
+        against: the real data: a data set's name with or without ``:split``, or a path; what the subject was trained
+            on unless given.
+        real_samples: how many real samples; all unless given.
+        ref_stats: an npz with ``mu`` and ``sigma`` of real features, in place of the data.
+        save_stats: where to write those of the real data.
+        weights: weights of the feature network.
+        fid_infinity: whether to extrapolate FID to infinitely many samples too.
+        seed: of the latents.
+        ema: averaged weights, where there are any.
+        data_root: folder in which to look for data sets first.
+        device: ``auto``, ``cpu``, ``cuda`` ...
+        picture: where to draw samples of points over the critic's field.
+        update: whether the run or export keeps the result, also in its card.
+        say: hears one sentence at a time.
+        progress: hears of the stages of the work.
+
+    Raises:
+        UsageError: the request does not fit, or there are too few samples.
+        MissingError: the subject, the data, the weights or the device is not there.
+        GanzooError: something is damaged, or the samples are not finite.
+    """
+    from ganzoo.training.device import resolve_device
+
+    begun = time.monotonic()
+    wanted = metrics_named(metrics) if metrics else None
+    target = resolve_device(device).device
+    subject = open_subject(path, ema=ema, device=target, say=say)
+    if update and subject.folder is None:
+        raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
+    root = Path(data_root) if data_root is not None else None
+    reference = open_reference(against, subject, root)
+    name, extractor = None, None
+    if subject.spec.is_image:
+        name = features or (reference.extractor if reference else None) or INCEPTION
+        options = dict(feature_options or {})
+        if weights is not None:
+            options["weights"] = str(weights)
+        extractor = build_extractor(name, options, subject.spec, reference).to(target)
+    elif features or weights or ref_stats:
+        raise UsageError("Points are judged as they are; a feature network is for images.")
+    statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
+    judge = Judge(
+        wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None),
+        extractor=extractor,
+        name=name or "",
+        reference=reference,
+        statistics=statistics,
+        real_samples=real_samples,
+        device=target,
+        cache=FeatureCache(),
+        infinity=fid_infinity,
+        progress=progress,
+    )
+    if save_stats is not None:
+        _save(judge, Path(save_stats))
+    n = count_for(subject, extractor, samples)
+    scores, details = judge.scores(subject, n, seed)
+    protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
+    result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
+    _draw(judge, subject, n, seed, picture, update=update)
+    _keep(subject, result, update=update)
+    return result
+
+
+def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:
+    """The feature network ``name`` for images like ``spec``, or for their channels if its classes are those of one.
+
+    Raises:
+        UsageError: there is no such extractor or option.
+        MissingError: its weights are not here.
+    """
+    entry = registry().get("extractor", name)
+    if "weights" in options and "weights" not in {option.name for option in entry.options}:
+        raise UsageError(f"The extractor {name} takes no weights; leave --weights out.")
+    choice = registry().choose("extractor", name, dict(options))
+    colours = max(spec.shape[0], reference.spec.shape[0] if reference else 1)
+    spec = Spec((colours, *spec.shape[1:]), reference.spec.num_classes if reference else spec.num_classes)
+    found: Extractor = build(choice, spec).eval().requires_grad_(False)
+    if suits(found, spec):
+        inner: Extractor = build(choice, Spec((1, *spec.shape[1:])))
+        found = PerChannel(inner, spec).eval().requires_grad_(False)
+    return found
+
+
+def suitable(
+    subject: Subject, reference: Reference | None, extractor: Extractor | None, name: str | None, *, statistics: bool
+) -> list[Metric]:
+    """The metrics to compute when none are named.
+
+    Raises:
+        UsageError: there is none for such data.
+    """
+    there = {"points"} if extractor is None else {"moments", "features"}
+    if extractor is not None and extractor.num_classes is not None:
+        there.add("logits")
+        if reference is not None and reference.extractor == name:  # it tells the classes of these data
+            there.add("classes")
+            there |= {"labels"} if subject.conditional else set()
+    if reference is not None:
+        there |= {"reference", "reference-features"} | ({"centres"} if reference.modes else set())
+    if statistics:
+        there.add("reference")
+        there.discard("reference-features")
+    found = [metric for metric in METRICS.values() if metric.default and metric.needs <= there]
+    if not found:
+        raise UsageError(
+            "No score suits these samples"
+            + (": name the real data with --against DATASET." if reference is None else "; there is none for them yet.")
+        )
+    return found
+
+
+def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) -> int:
+    """How many samples to score.
+
+    Raises:
+        UsageError: there are fewer than were asked for.
+    """
+    if subject.count is not None:
+        if asked is not None and asked > subject.count:
+            raise UsageError(
+                f"{subject.facts['path']} has {subject.count:,} samples, fewer than the {asked:,} asked for; "
+                "leave --samples out to take them all."
+            )
+        return asked or subject.count
+    if asked is not None:
+        return asked
+    if not subject.spec.is_image:
+        return MODE_SAMPLES
+    return STACKED_SAMPLES if isinstance(extractor, PerChannel) else SAMPLES
+
+
+def _save(judge: Judge, path: Path) -> None:
+    seen = judge.real.seen
+    if seen is None:
+        raise UsageError("There are no statistics of real features to save; --save-stats goes with --metric fid.")
+    write_statistics(path, seen.gaussian() if isinstance(seen, FeatureSet) else seen)
+
+
+def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str | None, *, update: bool) -> None:
+    """The samples of points over the real ones and the critic's field."""
+    if subject.spec.is_image or judge.reference is None:
+        if picture is not None:
+            raise UsageError("--picture is for points in the plane; draw images with 'ganzoo sample'.")
+        return
+    file = Path(picture) if picture is not None else None
+    if file is None and update and subject.folder is not None:
+        file = subject.folder / "evaluation.png"
+    if file is None:
+        return
+    import torch
+
+    from ganzoo.outputs.field import save_field
+
+    points = torch.cat([x for x, _ in subject.samples(n, seed)])
+    real = torch.cat([x for x, _ in judge.reference.samples(n)])
+    save_field(points, real, subject.critic(), file)
+
+
+def _keep(subject: Subject, result: Result, *, update: bool) -> None:
+    from ganzoo.outputs.scores import keep_result
+
+    if update and subject.folder is not None:
+        keep_result(subject.folder, result)
+
+
+def _versions(extractor: Extractor | None) -> dict[str, str]:
+    found = {"ganzoo": __version__}
+    if extractor is not None:
+        with suppress(PackageNotFoundError):
+            found["torch_fidelity"] = version("torch-fidelity")
+    return found

@@ -1,0 +1,204 @@
+"""A reference, a feature network and metrics, ready to score one subject after another by the same protocol."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import UsageError
+from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
+from ganzoo.evaluation.channels import PerChannel
+from ganzoo.evaluation.features import FeatureSet, extract
+from ganzoo.evaluation.metrics import Evidence, Metric, keep_for
+from ganzoo.evaluation.progress import Stage, silent
+from ganzoo.evaluation.reference import Reference
+from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.statistics import Gaussian, Moments
+from ganzoo.evaluation.subjects import Samples, Subject
+from ganzoo.nn import Extractor
+
+_COLOURS: Final = 3
+
+
+@dataclass(frozen=True)
+class Real:
+    """What is known of the reference.
+
+    Attributes:
+        seen: its features or statistics; None if no metric needs them.
+        count: how many samples it has, or that its statistics say.
+        digest: hex SHA-256 of its samples, or of the statistics.
+        shares: ``[K]`` float64, how often each class occurs; None without labels.
+    """
+
+    seen: FeatureSet | Gaussian | None
+    count: int | None
+    digest: str
+    shares: Tensor | None = None
+
+
+class Judge:
+    """Scores subjects.
+
+    Args:
+        metrics: what to compute.
+        extractor: the feature network, on ``device``; None if no metric needs one.
+        name: its name, for labels.
+        reference: the real data; None if no metric needs any.
+        statistics: of real features, in place of the reference's own.
+        real_samples: how many of the reference's samples to take; all unless given.
+        device: where the extractor runs.
+        cache: where features are kept; None for nowhere.
+        infinity: whether FID is extrapolated too.
+        progress: hears of the stages of the work.
+
+    Raises:
+        UsageError: there is nothing to compare with.
+    """
+
+    def __init__(
+        self,
+        metrics: Sequence[Metric],
+        *,
+        extractor: Extractor | None,
+        name: str,
+        reference: Reference | None,
+        statistics: Gaussian | None = None,
+        real_samples: int | None = None,
+        device: torch.device | str = "cpu",
+        cache: FeatureCache | None = None,
+        infinity: bool = False,
+        progress: Stage = silent,
+    ) -> None:
+        self.metrics, self.extractor, self.name, self.reference = tuple(metrics), extractor, name, reference
+        self.device, self.cache, self.infinity, self.progress = device, cache, infinity, progress
+        needs = frozenset().union(*(metric.needs for metric in metrics))
+        if reference is None and statistics is None and needs & {"reference", "reference-features", "centres"}:
+            raise UsageError(
+                "Nobody knows which real data these samples are to be compared with: say so with --against DATASET."
+            )
+        self._needs = needs
+        self.real = self._look_at_reference(statistics, real_samples)
+
+    def scores(self, subject: Subject, n: int, seed: int) -> tuple[tuple[Score, ...], dict[str, Any]]:
+        """The scores of ``n`` samples of ``subject``, and the details that do not fit in a number.
+
+        Raises:
+            UsageError: there are too few samples, or a metric does not suit them.
+            GanzooError: the samples are not finite.
+        """
+        details: dict[str, Any] = {}
+        extra = {
+            "details": details,
+            "shares": self.real.shares,
+            "modes": self.reference.modes if self.reference else None,
+            "conditional": subject.conditional,
+            "stacked": self.extractor.stacked if isinstance(self.extractor, PerChannel) else None,
+        }
+        fake = points = None
+        if subject.spec.is_image:
+            assert self.extractor is not None
+            advance = self.progress("Samples", n)
+            keep = keep_for(self.metrics, infinity=self.infinity)
+            batches = _counted(_coloured(subject.samples(n, seed), self.extractor.spec.shape[0]), advance)
+            fake = extract(batches, self.extractor, total=n, device=self.device, keep=keep, cache=self.cache)
+        else:
+            points = torch.cat([x for x, _ in subject.samples(n, seed)])
+        evidence = Evidence(
+            fake, self.real.seen, self.name, subject.spec, infinity=self.infinity, points=points, extra=extra
+        )
+        found = tuple(score for metric in self.metrics for score in metric.compute(evidence))
+        return found, details
+
+    def protocol(self) -> dict[str, Any]:
+        """Everything about the measuring that is the same for each subject."""
+        extractor = self.extractor
+        return {
+            "reference": self.reference.name if self.reference else None,
+            "real_samples": self.real.count,
+            "real_digest": self.real.digest[:16] or None,
+            "extractor": self.name if extractor is not None else None,
+            "extractor_digest": extractor.digest[:16] if extractor is not None else None,
+        }
+
+    def _look_at_reference(self, statistics: Gaussian | None, asked: int | None) -> Real:
+        reference, needs = self.reference, self._needs
+        wants_features = "reference-features" in needs or ("reference" in needs and statistics is None)
+        if reference is None or not (wants_features or "classes" in needs) or not reference.spec.is_image:
+            digest = _statistics_digest(statistics) if statistics is not None else _modes_digest(reference)
+            return Real(statistics, statistics.count if statistics is not None else None, digest)
+        n = min(asked or reference.count or _DRAWN, reference.count or _MANY)
+        if asked is not None and reference.count is not None and asked > reference.count:
+            raise UsageError(f"{reference.name} has {reference.count:,} samples; ask for at most so many real ones.")
+        digest, shares = self._survey(reference, n)
+        if statistics is not None and "reference-features" not in needs:
+            return Real(statistics, statistics.count, _statistics_digest(statistics), shares)
+        return Real(self._features(reference, n, digest) if wants_features else None, n, digest, shares)
+
+    def _survey(self, reference: Reference, n: int) -> tuple[str, Tensor | None]:
+        """Digest of the samples and the share of each class."""
+        made = hashlib.sha256()
+        classes = reference.spec.num_classes
+        counts = torch.zeros(classes, dtype=torch.float64) if classes else None
+        for images, labels in _coloured(reference.samples(n), self._channels):
+            made.update(images_digest(images).encode())
+            if counts is not None and labels is not None:
+                counts += torch.bincount(labels, minlength=len(counts))
+        return made.hexdigest(), None if counts is None or not counts.sum() else counts / counts.sum()
+
+    def _features(self, reference: Reference, n: int, digest: str) -> FeatureSet:
+        """Features of the reference, from the cache if they are there."""
+        assert self.extractor is not None
+        keep = keep_for(self.metrics, reference=True)
+        extractor = self.extractor.digest
+        key = cache_key(images=digest, extractor=extractor, count=n, keep=sorted(keep), device=str(self.device))
+        kept = self.cache.load("reference", key) if self.cache is not None else None
+        if kept is not None:
+            return FeatureSet(n, extractor, Moments.from_state(kept), kept.get("features"))
+        batches = _counted(_coloured(reference.samples(n), self._channels), self.progress("Real samples", n))
+        found = extract(batches, self.extractor, total=n, device=self.device, keep={"moments", *keep}, cache=self.cache)
+        if self.cache is not None and found.moments is not None:
+            features = {} if found.features is None else {"features": found.features}
+            self.cache.store("reference", key, found.moments.state_dict() | features)
+        return found
+
+    @property
+    def _channels(self) -> int:
+        return self.extractor.spec.shape[0] if self.extractor is not None else 1
+
+
+_DRAWN: Final = 26_000
+"""Samples of an endless reference, as the protocol of Stacked-MNIST has it."""
+_MANY: Final = 2**62
+
+
+def _coloured(samples: Samples, channels: int) -> Samples:
+    """Grey images three times where colour is wanted."""
+    for images, labels in samples:
+        yield (images.expand(-1, channels, -1, -1) if images.shape[1] == 1 < channels else images), labels
+
+
+def _counted(samples: Samples, advance: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
+    for images, labels in samples:
+        yield images, labels
+        advance(len(images))
+
+
+def _modes_digest(reference: Reference | None) -> str:
+    """What tells one mixture of Gaussians from another."""
+    if reference is None or reference.modes is None:
+        return ""
+    centres, std = reference.modes
+    return hashlib.sha256(centres.contiguous().numpy().tobytes() + repr(std).encode()).hexdigest()
+
+
+def _statistics_digest(statistics: Gaussian) -> str:
+    made = hashlib.sha256(statistics.mean.numpy().tobytes())
+    if statistics.covariance is not None:
+        made.update(statistics.covariance.numpy().tobytes())
+    return made.hexdigest()

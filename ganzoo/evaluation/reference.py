@@ -1,0 +1,149 @@
+"""The real data that samples are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ganzoo.api import Choice, Spec
+from ganzoo.data import Dataset, GaussianMixture
+from ganzoo.data.naming import data_settings
+from ganzoo.errors import UsageError
+from ganzoo.evaluation.subjects import Pictures, Samples, Subject, to_pixels
+from ganzoo.nn.bundle import derive_seed
+from ganzoo.options import options_of
+from ganzoo.registry import build, registry
+
+_BATCH: Final = 256
+
+
+class Reference:
+    """A data set as a judge sees it: whole and in its own order, or a part drawn from a fixed seed.
+
+    Attributes:
+        name: as a user would ask for it: ``mnist:test``, ``ring`` or a path.
+        spec: what a sample is.
+        count: how many samples there are; None if they are drawn without end.
+        extractor: name of the feature network that suits it, or None.
+    """
+
+    def __init__(self, name: str, subject: Subject | Dataset, extractor: str | None = None) -> None:
+        self.name = name
+        self.spec = subject.spec
+        self.extractor = extractor
+        self._from = subject
+        self.count = subject.length if isinstance(subject, Dataset) else subject.count
+
+    @property
+    def modes(self) -> tuple[Tensor, float] | None:
+        """Centers ``[K, D]`` and standard deviation of a mixture of Gaussians; None of anything else."""
+        found = self._from
+        return (found.modes().cpu(), found.std) if isinstance(found, GaussianMixture) else None
+
+    def samples(self, n: int) -> Samples:
+        """``n`` samples: all of them in their order, or a part that is the same at each call."""
+        found = self._from
+        if isinstance(found, Subject):
+            yield from found.samples(n, 0)
+            return
+        if found.length is None:
+            for start in range(0, n, _BATCH):
+                rng = torch.Generator().manual_seed(derive_seed("reference", start))
+                x, y = found.draw(min(_BATCH, n - start), rng)
+                yield (to_pixels(x) if self.spec.is_image else x), y
+            return
+        order = torch.arange(found.length)
+        if n < found.length:
+            rng = torch.Generator().manual_seed(derive_seed("reference"))
+            order = torch.randperm(found.length, generator=rng)[:n].sort().values
+        for start in range(0, n, _BATCH):
+            x, y = found.fetch(order[start : start + _BATCH])
+            yield (to_pixels(x) if self.spec.is_image else x), y
+
+
+def open_reference(against: str | None, subject: Subject, root: Path | None = None) -> Reference | None:
+    """The data to compare ``subject`` with.
+
+    Args:
+        against: a data set's name with or without ``:split``, or a folder, a zip or an npz; the data that the subject
+            was made from unless given.
+        subject: tells the size of the images.
+        root: folder in which to look for data sets first.
+
+    Returns:
+        None if nothing was asked for and nobody knows.
+
+    Raises:
+        UsageError: there is no such data, or its samples have another size.
+        MissingError: it is not on this machine.
+    """
+    if against is None:
+        if subject.data is None:
+            return None
+        name, options = str(subject.data["name"]), {k: v for k, v in subject.data.items() if k != "name"}
+    else:
+        name, options = _asked(against)
+        if name in ("folder", "npz"):
+            found = _own(Path(options["path"]))
+            _check(found.spec, subject.spec, against)
+            return Reference(against, found)
+        if subject.data is not None and subject.data["name"] == registry().get("dataset", name).id:
+            options = {**{k: v for k, v in subject.data.items() if k != "name"}, **options}
+    if root is not None:
+        options["root"] = str(root)
+    choice = _fitted(name, options, subject.spec)
+    assert choice.component.spec is not None
+    spec = choice.component.spec(choice.config)
+    title = _title(choice)
+    _check(spec, subject.spec, title)
+    return Reference(title, build(choice, spec).to("cpu"), choice.component.extractor)
+
+
+def _asked(against: str) -> tuple[str, dict[str, Any]]:
+    """Component and options: ``mnist:test``, or a path (which may have a colon of its own)."""
+    name, colon, split = against.rpartition(":")
+    if colon and not Path(against).expanduser().exists():
+        entry = registry().get("dataset", name)
+        if "split" not in {option.name for option in entry.options}:
+            raise UsageError(f"The data set {name!r} has no splits; leave ':{split}' out.")
+        return name, {"split": split}
+    settings = data_settings(against, "--against")
+    return settings["data"], {"path": settings["data.path"]} if "data.path" in settings else {}
+
+
+def _own(path: Path) -> Subject:
+    from ganzoo.evaluation.subjects import Arrays
+
+    return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path.expanduser())
+
+
+def _fitted(name: str, options: Mapping[str, Any], wanted: Spec) -> Choice:
+    """The data set, asked for the subject's size where it has one to choose."""
+    choice = registry().choose("dataset", name, dict(options))
+    assert choice.component.spec is not None
+    shape = choice.component.spec(choice.config).shape
+    sizes = {option.name for option in options_of(choice.component.config)} & {"size"}
+    square = wanted.is_image and wanted.shape[1] == wanted.shape[2]
+    if sizes and square and len(shape) == 3 and shape[1:] != wanted.shape[1:]:
+        return registry().choose("dataset", name, {**options, "size": wanted.shape[1]})
+    return choice
+
+
+def _check(found: Spec, wanted: Spec, name: str) -> None:
+    sizes = [shape[1:] if len(shape) == 3 else shape for shape in (found.shape, wanted.shape)]
+    channels = [shape[0] for shape in (found.shape, wanted.shape)]
+    if sizes[0] != sizes[1] or (found.is_image and channels[0] != channels[1] and set(channels) != {1, 3}):
+        raise UsageError(
+            f"The samples have the shape {'x'.join(map(str, wanted.shape))} and those of {name} "
+            f"{'x'.join(map(str, found.shape))}; compare them with data of their own size."
+        )
+
+
+def _title(choice: Choice) -> str:
+    split = getattr(choice.config, "split", None)
+    path = getattr(choice.config, "path", None)
+    return str(path) if path is not None else choice.name + (f":{split}" if split else "")

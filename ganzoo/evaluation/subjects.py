@@ -1,0 +1,188 @@
+"""What can be evaluated: the generator of a run, of an export or of a training, and images from anything else."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from ganzoo.api import CONDITIONAL, Plan, Spec
+from ganzoo.data.files import ImageFiles, list_images
+from ganzoo.data.images import common_shape, decode_images
+from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.files import sha256
+from ganzoo.nn import Discriminator, Generator
+from ganzoo.outputs.grids import to_uint8
+from ganzoo.outputs.sampling import batches, latents
+from ganzoo.outputs.source import CONFIG, Say, Source, open_source
+from ganzoo.registry import build, registry
+
+Samples = Iterator[tuple[Tensor, Tensor | None]]
+"""Batches of images ``[B, C, H, W]`` uint8 or points ``[B, D]`` float32 on the CPU, with the labels ``[B]`` or None."""
+
+_CHUNK: Final = 2048
+
+
+class Subject(ABC):
+    """Samples to be judged.
+
+    Attributes:
+        spec: what a sample is.
+        facts: what is said of it in a result.
+        count: how many samples there are; None if as many as wanted can be drawn.
+        conditional: whether its samples are of classes that were asked for.
+        data: settings of the data set that it was made from, if known.
+        folder: the run or export that it comes from, if any.
+    """
+
+    count: int | None = None
+    conditional: bool = False
+    data: Mapping[str, Any] | None = None
+    folder: Path | None = None
+
+    def __init__(self, spec: Spec, facts: Mapping[str, Any]) -> None:
+        self.spec = spec
+        self.facts = dict(facts)
+
+    @abstractmethod
+    def samples(self, n: int, seed: int) -> Samples:
+        """``n`` samples, a function of the seed."""
+
+    def critic(self) -> Discriminator | None:
+        """The discriminator that belongs to it, if there is one."""
+        return None
+
+
+class Network(Subject):
+    """A generator; its classes take turns if it has any.
+
+    Args:
+        gen: in evaluation mode, on the device on which to compute.
+        spec: the task.
+        conditional: whether it uses labels.
+        facts: what is said of it in a result.
+    """
+
+    def __init__(self, gen: Generator, spec: Spec, facts: Mapping[str, Any], *, conditional: bool) -> None:
+        super().__init__(spec, facts)
+        self.gen = gen
+        self.conditional = conditional
+        self.source: Source | None = None
+
+    def samples(self, n: int, seed: int) -> Samples:
+        labels = torch.arange(n) % (self.spec.num_classes or 1) if self.conditional else None
+        start = 0
+        for drawn in batches(self.gen, latents(self.gen, n, seed), labels):
+            if not torch.isfinite(drawn).all():
+                raise GanzooError(
+                    "The generator gives values that are not finite, so it has no score; look at the run's health, "
+                    "or evaluate an earlier checkpoint."
+                )
+            part = slice(start, start := start + len(drawn))
+            yield (to_pixels(drawn) if self.spec.is_image else drawn), (None if labels is None else labels[part])
+
+    def critic(self) -> Discriminator | None:
+        try:
+            return self.source.discriminator()[0] if self.source is not None else None
+        except MissingError:
+            return None
+
+
+class Pictures(Subject):
+    """The images of a folder or of a zip, as they are, decoded a part at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.files = list_images(path)
+        shape = common_shape(self.files)
+        super().__init__(Spec(shape, len(self.files.classes) or None), {"path": str(path), "kind": "images"})
+        self.count = len(self.files)
+
+    def samples(self, n: int, seed: int) -> Samples:
+        shape = self.spec.shape
+        assert len(shape) == 3
+        for start in range(0, n, _CHUNK):
+            part = slice(start, min(n, start + _CHUNK))
+            labels = None if self.files.labels is None else torch.tensor(self.files.labels[part])
+            files = ImageFiles(self.files.path, self.files.names[part])
+            yield torch.from_numpy(decode_images(files, shape)[0]), labels
+
+
+class Arrays(Subject):
+    """The images or points of an npz."""
+
+    def __init__(self, path: Path) -> None:
+        choice = registry().choose("dataset", "npz", {"path": str(path)})
+        assert choice.component.spec is not None
+        spec = choice.component.spec(choice.config)
+        super().__init__(spec, {"path": str(path), "kind": "images" if spec.is_image else "points"})
+        self.dataset = build(choice, spec)
+        self.count = self.dataset.length
+
+    def samples(self, n: int, seed: int) -> Samples:
+        for start in range(0, n, _CHUNK):
+            x, y = self.dataset.fetch(torch.arange(start, min(n, start + _CHUNK)))
+            yield (to_pixels(x) if self.spec.is_image else x), y
+
+
+def open_subject(path: Path | str, *, ema: bool = True, device: torch.device | str = "cpu", say: Say) -> Subject:
+    """The run, export, folder, zip or npz at ``path``.
+
+    Args:
+        path: where it is.
+        ema: averaged weights, where there are any.
+        device: where a generator computes.
+        say: hears of damaged checkpoints that are passed over.
+
+    Raises:
+        MissingError: nothing is there, or no weights.
+        UsageError: what is there cannot be evaluated.
+        GanzooError: it is damaged.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise MissingError(f"There is no run, export, folder or file of images at {path}.")
+    if path.is_dir() and (path / CONFIG).is_file():
+        return open_network(path, ema=ema, device=device, say=say)
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return Pictures(path)
+    if path.suffix.lower() == ".npz":
+        return Arrays(path)
+    raise UsageError(f"{path} is no run, export, folder, .zip or .npz, so there is nothing to evaluate.")
+
+
+def open_network(path: Path, *, ema: bool, device: torch.device | str, say: Say) -> Network:
+    """The generator of a run or of an export."""
+    source = open_source(path)
+    gen, stored = source.generator(ema=ema, say=say)
+    step = stored.step if stored.step is not None else source.record.get("steps")
+    facts = {
+        "path": str(path),
+        "kind": source.kind,
+        "step": step,
+        "weights": "ema" if stored.averaged else "last",
+        "sha256": sha256(stored.file),
+    }
+    found = Network(gen.to(device), source.spec, facts, conditional=source.conditional)
+    found.source, found.folder, found.data = source, path, _trained_on(source)
+    return found
+
+
+def uses_labels(plan: Plan) -> bool:
+    """Whether the generator of a plan uses labels."""
+    return plan.has(CONDITIONAL, "gen") and plan.spec.num_classes is not None
+
+
+def _trained_on(source: Source) -> Mapping[str, Any] | None:
+    """Name and options of the data set that a run or an exported run was trained on."""
+    config = source.record.get("config" if source.kind == "run" else "run")
+    data = config.get("data") if isinstance(config, dict) else None
+    return data if isinstance(data, dict) and isinstance(data.get("name"), str) else None
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """What saving as PNG and reading back gives: rounded and clamped."""
+    return to_uint8(images) if images.shape[1] in (1, 3) else ((images + 1) * 127.5).round().clamp(0, 255).byte()
