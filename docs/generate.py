@@ -32,7 +32,7 @@ DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
 WIDTH: Final = 100
 NOTICE: Final = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
-SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()}
+SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()} | {"extractor": "features"}
 PLURALS: Final = {
     "generator": "Generators",
     "discriminator": "Discriminators",
@@ -115,7 +115,7 @@ def component(entry: Entry) -> str:
         *table(("", ""), [row for row in facts if row[1]]),
         "",
     ]
-    lines += ["## Use", "", "```console", f"$ ganzoo run {use(entry)}", "```", ""]
+    lines += ["## Use", "", "```console", f"$ ganzoo {use(entry)}", "```", ""]
     lines += ["## Options", ""]
     if entry.options:
         prefix = f"--{SECTION_OF[part.kind]}." + (f"{part.name}." if part.kind == "regularizer" else "")
@@ -142,16 +142,18 @@ def component(entry: Entry) -> str:
 
 
 def use(entry: Entry) -> str:
-    """Options of ``ganzoo run`` that choose the component and are refused by no rule."""
+    """A command with options that choose the component and are refused by no rule."""
     part = entry.component
     section, name = SECTION_OF[part.kind], part.name
+    if part.kind == "extractor":
+        return f"eval RUN --{section} {name}"
     if any(opt.name == "path" and opt.default is None for opt in entry.options):
-        return f"--data {name} --data.path PATH"
+        return f"run --data {name} --data.path PATH"
     for also in ((), ("gen",), ("disc",)):
         chosen = dict.fromkeys([*also, section], name)
         try:
             if not resolve([Layer("docs", chosen)]).plan().broken_rules():
-                return " ".join(f"--{key} {value}" for key, value in chosen.items())
+                return " ".join(["run", *(f"--{key} {value}" for key, value in chosen.items())])
         except GanzooError:
             continue
     raise SystemExit(f"{part.kind}/{name} is refused with the defaults; teach docs/generate.py how it is used")
@@ -277,7 +279,7 @@ def overview() -> str:
         found = [entry.component for entry in entries() if entry.component.kind == kind]
         names = ", ".join(f"[{part.name}](docs/components/{kind}/{part.name}.md)" for part in found)
         if names:
-            default = options.show(DEFAULTS[SECTION_OF[kind]]) or "none"
+            default = options.show(DEFAULTS.get(SECTION_OF[kind], "by the data")) or "none"
             rows.append((f"`--{SECTION_OF[kind]}`", names, f"`{default}`"))
     return "\n".join(table(("option", "there is", "default"), rows))
 

@@ -170,6 +170,7 @@ def test_a_plugin_imports_what_third_parties_may() -> None:
         for found in imports()
         if not is_core(found.importer) and found.module.startswith("ganzoo")
         if found.module.partition(".")[0] != found.importer.partition(".")[0]
+        if found.module != "ganzoo"  # the public face, which is lazy
         if not any(found.module == room or found.module.startswith(f"{room}.") for room in FOR_PLUGINS)
     ]
     assert not wrong

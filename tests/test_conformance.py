@@ -24,7 +24,7 @@ SMALL = {
 """Options that make a component quick to check, where it has them."""
 QUICK = ("mixes", "can", "is-built", "is-settled", "survives-safetensors", "has-the-right-shapes", "passes")
 """How the promises begin that may depend on an option."""
-OWN_FILES = ("folder", "npz")
+OWN_FILES = ("folder", "npz", "discriminator")
 
 
 def built_ins() -> list[Check]:

@@ -114,6 +114,8 @@ def _settings(title: str, settings: dict[str, Any]) -> None:
 
 def _flag(facts: dict[str, Any], option: str) -> str:
     section = {long: short for short, long in SHORT_KINDS.items()}.get(facts["kind"], facts["kind"])
+    if section == "extractor":
+        section = "features"
     if section == "reg":
         section += f".{facts['name']}"
     return f"--{section}.{option.replace('_', '-')}"

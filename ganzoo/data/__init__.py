@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ganzoo.backends import torch_fidelity as torch_fidelity_module
 from ganzoo.backends import torchvision as torchvision_module
 
 if TYPE_CHECKING:
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from ganzoo.data.files import ImageFiles, list_images
     from ganzoo.data.images import choose_shape, decode_images
     from ganzoo.data.pixels import resize, to_unit
-    from ganzoo.data.roots import download_root, search_roots
+    from ganzoo.data.pretrained import Found, Published, find_weights, read_weights, weights_digest
+    from ganzoo.data.roots import cache_home, download_root, search_roots
     from ganzoo.data.stream import DataStream
     from ganzoo.nn.bundle import Batch
 
@@ -24,18 +26,25 @@ __all__ = [
     "Batch",
     "DataStream",
     "Dataset",
+    "Found",
     "GaussianMixture",
     "ImageFiles",
+    "Published",
     "SampledDataset",
+    "cache_home",
     "choose_shape",
     "decode_images",
     "download",
     "download_root",
+    "find_weights",
     "list_images",
+    "read_weights",
     "resize",
     "search_roots",
     "to_unit",
+    "torch_fidelity_module",
     "torchvision_module",
+    "weights_digest",
 ]
 
 _HOMES = {
@@ -44,17 +53,23 @@ _HOMES = {
     "Batch": "ganzoo.nn.bundle",
     "DataStream": "ganzoo.data.stream",
     "Dataset": "ganzoo.data.dataset",
+    "Found": "ganzoo.data.pretrained",
     "GaussianMixture": "ganzoo.data.dataset",
     "ImageFiles": "ganzoo.data.files",
+    "Published": "ganzoo.data.pretrained",
     "SampledDataset": "ganzoo.data.dataset",
+    "cache_home": "ganzoo.data.roots",
     "choose_shape": "ganzoo.data.images",
     "decode_images": "ganzoo.data.images",
     "download": "ganzoo.data.fetch",
     "download_root": "ganzoo.data.roots",
+    "find_weights": "ganzoo.data.pretrained",
     "list_images": "ganzoo.data.files",
+    "read_weights": "ganzoo.data.pretrained",
     "resize": "ganzoo.data.pixels",
     "search_roots": "ganzoo.data.roots",
     "to_unit": "ganzoo.data.pixels",
+    "weights_digest": "ganzoo.data.pretrained",
 }
 
 

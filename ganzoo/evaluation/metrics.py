@@ -57,6 +57,7 @@ class Evidence:
         kid_subset: samples in a subset of KID.
         infinity: whether FID is extrapolated to infinitely many samples, beside the plain one.
         points: ``[N, D]`` float32 samples that are no images.
+        caveat: the extractor's, which goes into the notes of all scores that it takes part in.
         extra: what other metrics need, by name.
     """
 
@@ -68,6 +69,7 @@ class Evidence:
     kid_subset: int = KID_SUBSET
     infinity: bool = False
     points: Tensor | None = None
+    caveat: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def scored(self) -> FeatureSet:
@@ -79,6 +81,10 @@ class Evidence:
         if self.fake is None:
             raise UsageError("This score needs images; points have scores of their own.")
         return self.fake
+
+    def note(self, *parts: str) -> str:
+        """The note of a score: what it says itself, and the extractor's caveat."""
+        return "; ".join(part for part in (*parts, self.caveat) if part)
 
     def reference(self) -> Gaussian:
         """Mean and covariance of the reference.
@@ -151,7 +157,7 @@ def fid(evidence: Evidence) -> tuple[Score, ...]:
 
 
 def _fid(name: str, word: str, value: float, evidence: Evidence, note: str) -> Score:
-    return Score(name, label(word, evidence.extractor), value, "lower", note=note)
+    return Score(name, label(word, evidence.extractor), value, "lower", note=evidence.note(note))
 
 
 def bias_note(count: int, real: Gaussian) -> str:
@@ -181,7 +187,7 @@ def kid(evidence: Evidence) -> tuple[Score, ...]:
         fake, real, kid_subsets=_KID_SUBSETS, kid_subset_size=size, rng_seed=evidence.seed, verbose=False
     )
     mean, std = found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
-    return (Score("kid", label("KID", evidence.extractor), mean, "lower", std, note),)
+    return (Score("kid", label("KID", evidence.extractor), mean, "lower", std, evidence.note(note)),)
 
 
 def isc(evidence: Evidence) -> tuple[Score, ...]:
@@ -199,7 +205,7 @@ def isc(evidence: Evidence) -> tuple[Score, ...]:
         if few
         else ""
     )
-    return (Score("isc", label("IS", evidence.extractor), mean, "higher", std, note),)
+    return (Score("isc", label("IS", evidence.extractor), mean, "higher", std, evidence.note(note)),)
 
 
 def prc(evidence: Evidence) -> tuple[Score, ...]:
@@ -213,7 +219,9 @@ def prc(evidence: Evidence) -> tuple[Score, ...]:
     note = "" if len(fake) == len(real) else f"{len(fake):,} samples against {len(real):,}: compare equal numbers"
     names = {"precision": "Precision", "recall": "Recall", "f_score": "F-score"}
     return tuple(
-        Score(key.replace("_", "-"), label(word, evidence.extractor, VGG), found[key], "higher", note=note)
+        Score(
+            key.replace("_", "-"), label(word, evidence.extractor, VGG), found[key], "higher", note=evidence.note(note)
+        )
         for key, word in names.items()
     )
 

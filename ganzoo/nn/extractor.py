@@ -29,11 +29,14 @@ class Extractor(nn.Module, ABC):
         num_classes: K, how many classes its logits tell apart; None if it has no logits.
         digest: hex SHA-256 of everything that its features depend on beside the image: the weights file, and a version
             of the preprocessing. Scores are comparable, and cached features are used again, only under one digest.
+        caveat: what a reader of its scores must know, in words, such as that its weights are not the published ones;
+            empty if there is nothing.
     """
 
     dim: int
     num_classes: int | None = None
     digest: str
+    caveat: str = ""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ganzoo.api import Spec
-from ganzoo.testing import datasets, networks, objectives, records, runs
+from ganzoo.testing import datasets, extractors, networks, objectives, records, runs
 from ganzoo.testing.subject import Check, subject_for
 
 Promises = tuple[Callable[..., None], ...]
@@ -26,6 +26,7 @@ OF_KIND: Final[dict[str, Promises]] = {
     "regularizer": objectives.OF_REGULARIZERS,
     "trainer": runs.OF_TRAINERS,
     "dataset": datasets.OF_DATASETS,
+    "extractor": extractors.OF_EXTRACTORS,
 }
 ON_EXAMPLES: Final[dict[str, Promises]] = {
     "generator": (*networks.OF_GENERATORS, *networks.OF_BOTH),
@@ -41,7 +42,8 @@ def checks_for(kind: str, name: str, *, specs: Sequence[Spec] | None = None, **o
     Args:
         kind: ``generator``, ``loss`` ..., or short: ``gen``, ``disc``, ``reg``, ``data``.
         name: the component's name or id.
-        specs: for networks, the tasks to try; those of :data:`~ganzoo.testing.SPECS` that its rules allow unless given.
+        specs: for networks and extractors, the tasks to try; unless given, for networks those of
+            :data:`~ganzoo.testing.SPECS` that its rules allow.
         options: of the component, as to ``ganzoo.create``.
 
     Raises:

@@ -123,7 +123,7 @@ def subject_for(kind: str, name: str, options: Mapping[str, Any], specs: Sequenc
     entry = registry().get(kind, name)
     subject = Subject(entry, registry().choose(kind, entry.id, dict(options)), options)
     if subject.kind not in _NETWORKS.values():
-        return subject
+        return Subject(entry, subject.choice, options, tuple(specs or ()))
     served = tuple(spec for spec in SPECS if _serves(subject, spec)) if specs is None else tuple(specs)
     return Subject(entry, subject.choice, options, served)
 
