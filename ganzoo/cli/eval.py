@@ -59,7 +59,7 @@ class EvalCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(param, click.Option):
                 sections.setdefault(getattr(param, "section", "Options"), []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
@@ -81,14 +81,14 @@ class EvalCommand(click.Command):
     metavar="NAME",
     help="Feature network; see 'ganzoo list extractor'. [default: what suits the data]",
 )
-@click.option("--samples", type=click.IntRange(min=2), help="How many samples. [default: by the metric's protocol]")
+@click.option("--samples", metavar="N", type=click.IntRange(min=2), help="How many samples. [default: by the metric's protocol]")
 @click.option("--against", metavar="DATASET[:SPLIT]", help="Real data, or a path. [default: what it was trained on]")
-@click.option("--real-samples", type=click.IntRange(min=2), help="How many real samples. [default: all]")
+@click.option("--real-samples", metavar="N", type=click.IntRange(min=2), help="How many real samples. [default: all]")
 @click.option("--ref-stats", type=click.Path(path_type=Path), help="Mean and covariance of real features, an .npz.")
 @click.option("--save-stats", type=click.Path(path_type=Path), help="Write those of the real data used.")
 @click.option("--weights", type=click.Path(path_type=Path), help="Weights of the feature network.")
 @click.option("--fid-infinity", is_flag=True, default=False, help="Extrapolate FID to infinitely many samples.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of the latents. [default: 0]")
+@click.option("--seed", metavar="N", type=click.IntRange(0, 2**63 - 1), default=0, help="Of the latents. [default: 0]")
 @click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder in which to look for data sets first.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")

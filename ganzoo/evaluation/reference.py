@@ -93,7 +93,7 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
             return Reference(against, found)
         if subject.data is not None and subject.data["name"] == registry().get("dataset", name).id:
             options = {**{k: v for k, v in subject.data.items() if k != "name"}, **options}
-    if root is not None:
+    if root is not None and "root" in {option.name for option in registry().get("dataset", name).options}:
         options["root"] = str(root)
     choice = _fitted(name, options, subject.spec)
     assert choice.component.spec is not None
