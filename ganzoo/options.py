@@ -1,6 +1,6 @@
 """Typed options: a frozen dataclass describes itself, and any text, TOML or JSON value is checked against it.
 
-Supported types, by design nothing else: ``bool int float str Path``, ``Literal``, ``Enum``, homogeneous tuples
+Supported types, by design nothing else: ``bool int float str Path Seconds``, ``Literal``, ``Enum``, homogeneous tuples
 ``tuple[T, ...]`` and ``T | None``.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import re
 import types
 import typing
 from collections.abc import Hashable, Mapping
@@ -19,8 +20,27 @@ from typing import Any, Final
 
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 
+
+class Seconds(float):
+    """A length of time; users may write ``90``, ``5m``, ``1h30m`` or ``2d``."""
+
+    @classmethod
+    def of(cls, text: str) -> Seconds:
+        """The time that ``text`` means.
+
+        Raises:
+            ValueError: it means none.
+        """
+        found = _TIME.fullmatch(text.strip().lower())
+        if found is None or not any(found.groups()):
+            return cls(text)
+        return cls(sum(float(part) * unit for part, unit in zip(found.groups(), _UNITS, strict=True) if part))
+
+
 _KEY: Final = "ganzoo"
-_NAMES: Final[dict[Any, str]] = {str: "text", Path: "path", bool: "true|false"}
+_TIME: Final = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "dhms"))
+_UNITS: Final = (86400, 3600, 60, 1)
+_NAMES: Final[dict[Any, str]] = {str: "text", Path: "path", bool: "true|false", Seconds: "time"}
 _TRUE: Final = {"true", "yes", "on", "1"}
 _FALSE: Final = {"false", "no", "off", "0"}
 
@@ -176,7 +196,7 @@ def jsonable(value: Any) -> Any:
         return value.value
     if isinstance(value, Path):
         return str(value)
-    return value
+    return float(value) if isinstance(value, Seconds) else value
 
 
 def _is_union(hint: Any) -> bool:
@@ -196,9 +216,11 @@ def _type_words(hint: Any) -> str:
             return ",".join(_type_words(arg) if arg is not Ellipsis else "..." for arg in args)
     elif isinstance(hint, type) and issubclass(hint, enum.Enum):
         return "|".join(str(member.value) for member in hint)
-    elif hint in (bool, int, float, str, Path):
+    elif hint in (bool, int, float, str, Path, Seconds):
         return _NAMES.get(hint) or str(hint.__name__)
-    raise GanzooError(f"{hint!r} is no option type; use bool, int, float, str, Path, Literal, Enum, tuple or T | None.")
+    raise GanzooError(
+        f"{hint!r} is no option type; use bool, int, float, str, Path, Seconds, Literal, Enum, tuple or T | None."
+    )
 
 
 def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
@@ -224,6 +246,10 @@ def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
             if raw in (member, member.value) or (textual and raw == str(member.value)):
                 return member
         raise problem
+    if hint is Seconds and isinstance(raw, str):
+        return _from_text(raw, Seconds.of, problem)
+    if hint is Seconds:
+        return Seconds(_convert(raw, float, textual=textual))
     if isinstance(raw, str) and textual and hint is not str:
         return _from_text(raw, hint, problem)
     if hint is float and isinstance(raw, int) and not isinstance(raw, bool):

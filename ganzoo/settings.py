@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ganzoo.options import option
+from ganzoo.options import Seconds, option
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,13 @@ class RunSettings:
     sample_every: int = option(500, min=0, live=True, help="Steps between two grids of samples; 0: only at the end.")
     checkpoint_every: int = option(1000, min=0, live=True, help="Steps between two checkpoints; 0: only at the end.")
     keep_last: int = option(2, min=1, live=True, help="How many checkpoints to keep.")
+    keep_every: int = option(0, min=0, live=True, help="Keep the checkpoints of every so many steps for good; 0: none.")
+    max_time: Seconds | None = option(
+        None, above=0, live=True, help="Save and leave after so much training in this session: 300, 5m, 1h30m."
+    )
+    on_nonfinite: Literal["stop", "skip", "rollback"] = option(
+        "stop",
+        live=True,
+        help="When a number is NaN or infinite: stop, skip the update, or go back to a checkpoint with new noise.",
+    )
+    nonfinite_limit: int = option(10, min=0, live=True, help="How often to skip or go back before the run stops.")

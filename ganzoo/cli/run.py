@@ -21,6 +21,7 @@ from ganzoo.errors import UsageError
 
 if TYPE_CHECKING:
     from ganzoo.training.run import Run
+    from ganzoo.training.signals import StopSignals
 
 
 # Read by the first pass of the command line, which puts what they name in the Choosing.
@@ -91,6 +92,15 @@ def _rows(config: RunConfig) -> list[tuple[str, str, str]]:
 
 
 def _train(choosing: Choosing, resume: str | None, *, allow_incompatible: bool, quiet: bool) -> Run:
+    from ganzoo.training.signals import StopSignals
+
+    with StopSignals() as stop:  # before torch is imported, which takes seconds
+        return _train_until(stop, choosing, resume, allow_incompatible=allow_incompatible, quiet=quiet)
+
+
+def _train_until(
+    stop: StopSignals, choosing: Choosing, resume: str | None, *, allow_incompatible: bool, quiet: bool
+) -> Run:
     from ganzoo.training.display import display_for
     from ganzoo.training.start import resume_config, start
 
@@ -112,6 +122,7 @@ def _train(choosing: Choosing, resume: str | None, *, allow_incompatible: bool, 
             observers=() if quiet else (display,),
             allow_incompatible=allow_incompatible,
             say=(lambda _: None) if quiet else say,
+            stop=stop,
         )
     finally:
         display.close()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ganzoo.api import Spec
 from ganzoo.nn.contracts import Discriminator, Generator
 from ganzoo.nn.critic_pass import Critic, CriticPass
+from ganzoo.nn.guard import Guard
 from ganzoo.nn.objectives import Loss, Regularizer
 
 
@@ -54,18 +55,21 @@ class Solo:
 class Noise:
     """Random numbers as a function of (seed, step, rank): there is no generator state to save.
 
-    ``rng`` serves latents and penalties. torch's default generator is seeded along, for layers such as dropout.
+    ``rng`` serves latents and penalties. torch's default generator is seeded along, for layers such as dropout. A run
+    that went back and tries again draws other ones, by its ``attempt``.
     """
 
     def __init__(self, seed: int, device: torch.device, rank: int = 0) -> None:
         self.seed = seed
         self.rank = rank
+        self.attempt = 0
         self.rng = torch.Generator(device)
 
     def begin(self, step: int) -> None:
         """Start the random numbers of a step."""
-        self.rng.manual_seed(derive_seed(self.seed, "noise", step, self.rank))
-        seed = derive_seed(self.seed, "layers", step, self.rank)
+        which = (step, self.rank, "attempt", self.attempt) if self.attempt else (step, self.rank)
+        self.rng.manual_seed(derive_seed(self.seed, "noise", *which))
+        seed = derive_seed(self.seed, "layers", *which)
         torch.default_generator.manual_seed(seed)
         if self.rng.device.type != "cpu":
             # torch.manual_seed would do both, but where CUDA is absent it records a stack trace at every call.
@@ -109,8 +113,18 @@ class Side(nn.Module):
         return function()
 
 
+def _nothing() -> None:
+    pass
+
+
 class Bundle:
-    """Networks, objectives, optimisers, noise, precision and communication of one run."""
+    """Networks, objectives, optimisers, noise, precision and communication of one run.
+
+    Attributes:
+        broken: counts losses that were not finite, on the device, where there is no guard.
+        guard: leaves out updates that are not finite, if the run asks for that.
+        poll: called now and then within a step, for a run that must stop soon; it may raise.
+    """
 
     def __init__(
         self,
@@ -137,12 +151,16 @@ class Bundle:
         self.communication: Communication = communication or Solo()
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
+        self.guard: Guard | None = None
+        self.poll: Callable[[], None] = _nothing
         self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
 
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
         self.step = step
         self.noise.begin(step)
+        if self.guard is not None:
+            self.guard.begin((self.gen_side, self.disc_side))
 
     def critic_steps(self, asked: int) -> int:
         """Critic steps of the present iteration: the loss may have a schedule of its own."""
@@ -150,6 +168,7 @@ class Bundle:
 
     def generate(self, n: int, y: Tensor | None) -> Batch:
         """``n`` fakes for the labels ``y [n]`` or None; in the generator's graph unless under ``no_grad``."""
+        self.poll()
         with self.precision.autocast():
             x = self.gen(self.gen.latent(n, self.noise.rng), y)
         return Batch(x.float(), y)
@@ -199,6 +218,7 @@ class Bundle:
 
     def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
         """The loss's terms and every regularizer's penalty."""
+        self.poll()
         terms = self.loss.discriminator_terms(critic_pass)
         for reg in self.regularizers:
             penalty = reg.penalty(critic_pass)
@@ -219,8 +239,14 @@ class Bundle:
         return self._update(self.gen_side, terms)
 
     def apply_gradients(self, side: Side, total: Tensor) -> None:
-        """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite."""
+        """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite.
+
+        With a guard, the step is left out where a number is not finite.
+        """
         self.communication.average_gradients(side.trainable)
+        if self.guard is not None:
+            self.guard.step(side, total)
+            return
         side.optimizer.step()
         self.broken += ~torch.isfinite(total.detach())
 

@@ -2,14 +2,16 @@
 
 ``checkpoints/step-00001000/`` holds ``model.safetensors`` (keys ``gen. disc. loss. reg0. ema.``),
 ``optimizer.safetensors`` (keys ``gen.<parameter>.<moment>``), ``state.json`` and, written last, ``manifest.json`` with
-the size and SHA-256 of the others.
+the size and SHA-256 of the others. ``checkpoints/best.json`` names the best one, if somebody chose one.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,6 +29,7 @@ MANIFEST: Final = "manifest.json"
 MODEL: Final = "model.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
+BEST: Final = "best.json"
 _PREFIX = "step-"
 
 
@@ -44,9 +47,34 @@ class Snapshot:
     optimizer: Mapping[str, Tensor]
     state: Mapping[str, Any]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all tensors."""
+        tensors = (*self.model.values(), *self.optimizer.values())
+        return sum(value.numel() * value.element_size() for value in tensors)
 
-def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
-    """Write the checkpoint of ``step`` and, once it is complete, remove all but the newest ``keep``.
+
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay, beside the best one.
+
+    Attributes:
+        last: how many of the newest.
+        every: those of every so many steps, for good; 0: none.
+        pinned: steps that are needed still.
+    """
+
+    last: int
+    every: int = 0
+    pinned: Collection[int] = ()
+
+    def keeps(self, step: int) -> bool:
+        """Whether the checkpoint of a step stays, however old."""
+        return step in self.pinned or (self.every > 0 and step % self.every == 0)
+
+
+def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> Path:
+    """Write the checkpoint of ``step`` and, once it is complete, remove those that nothing asks to keep.
 
     Raises:
         GanzooError: it cannot be written (disk full, no permission); what was there before stays.
@@ -61,42 +89,95 @@ def save(folder: Path, step: int, snapshot: Snapshot, *, keep: int) -> Path:
             for name in (MODEL, OPTIMIZER, STATE)
         }
         write_text(draft / MANIFEST, json.dumps({"format": FORMAT, "step": step, "files": files}, indent=2) + "\n")
-    for old in list_all(folder)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    retire(folder, step, retention)
     return path
 
 
+def retire(folder: Path, step: int, retention: Retention) -> None:
+    """Remove the checkpoints until ``step`` that nothing asks to keep.
+
+    Later ones are left: the run went back behind them, because they are damaged, and will write them anew.
+    """
+    past = [path for path in list_all(folder) if step_of(path) <= step]
+    chosen = best(folder)
+    for old in past[retention.last :]:
+        if old != chosen and not retention.keeps(step_of(old)):
+            # Renamed first, so that a crash in between leaves no half of a checkpoint.
+            aside = old.with_name(f".{old.name}.{secrets.token_hex(4)}.tmp")
+            with suppress(OSError):
+                old.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
+
+
+def mark_best(folder: Path, step: int, **about: Any) -> None:
+    """Let ``best.json`` name the checkpoint of ``step``, which is kept from now on; ``about`` (a score) is noted too.
+
+    Raises:
+        GanzooError: that checkpoint is not whole, or the file cannot be written.
+    """
+    path = folder / name_of(step)
+    wrong = problem(path)
+    if wrong is not None:
+        raise GanzooError(f"The checkpoint {path} cannot be the best one: {wrong}.")
+    write_text(folder / BEST, json.dumps({"format": FORMAT, "step": step, **about}) + "\n")
+
+
+def best(folder: Path) -> Path | None:
+    """The checkpoint that ``best.json`` names, if it is there."""
+    try:
+        path = folder / name_of(json.loads((folder / BEST).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return path if (path / MANIFEST).is_file() else None
+
+
 def name_of(step: int) -> str:
-    """Name of the directory of a step's checkpoint; later steps sort later."""
+    """Name of the directory of a step's checkpoint."""
     return f"{_PREFIX}{step:08d}"
 
 
+def step_of(path: Path) -> int:
+    """The step that the name of a checkpoint says."""
+    return int(path.name.removeprefix(_PREFIX))
+
+
 def sweep(folder: Path) -> None:
-    """Remove drafts that a killed process left behind."""
+    """Clean up after a killed process: a draft that is whole takes its place, if that is free; others are removed."""
     for draft in folder.glob(f".{_PREFIX}*.tmp"):
+        path = folder / draft.name.split(".")[1]
+        if not path.exists() and problem(draft, path.name) is None:
+            with suppress(OSError):
+                draft.rename(path)
         shutil.rmtree(draft, ignore_errors=True)
+    for draft in folder.glob(f".{BEST}.*.tmp"):
+        draft.unlink(missing_ok=True)
 
 
 def list_all(folder: Path) -> list[Path]:
     """Checkpoint directories, newest first; whether they are good is for :func:`problem` to say."""
     found = [path for path in folder.glob(f"{_PREFIX}*") if path.name.removeprefix(_PREFIX).isdigit() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(_PREFIX)), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
-def problem(path: Path) -> str | None:
-    """What is wrong with a checkpoint, in half a sentence; None if every file is as its manifest says."""
+def problem(path: Path, name: str | None = None) -> str | None:
+    """What is wrong with a checkpoint, in half a sentence; None if every file is as its manifest says.
+
+    Args:
+        path: its folder.
+        name: what the folder should be called, if it has another name so far.
+    """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
             return f"its format is {manifest['format']!r}, not {FORMAT!r}"
-        if name_of(manifest["step"]) != path.name:
+        if name_of(manifest["step"]) != (name or path.name):
             return "its manifest is of another step"
-        for name in (MODEL, OPTIMIZER, STATE):
-            entry = manifest["files"][name]
-            if (path / name).stat().st_size != entry["size"]:
-                return f"{name} has another size than its manifest says"
-            if sha256(path / name) != entry["sha256"]:
-                return f"{name} was altered: its checksum differs from the manifest's"
+        for file in (MODEL, OPTIMIZER, STATE):
+            entry = manifest["files"][file]
+            if (path / file).stat().st_size != entry["size"]:
+                return f"{file} has another size than its manifest says"
+            if sha256(path / file) != entry["sha256"]:
+                return f"{file} was altered: its checksum differs from the manifest's"
     except FileNotFoundError as err:
         return f"{Path(err.filename).name} is missing"
     except (OSError, GanzooError) as err:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from ganzoo.errors import DivergedError
+from ganzoo.errors import DivergedError, GanzooError
 from ganzoo.nn import Batch, Stream
 from ganzoo.nn.bundle import Side
 from ganzoo.training import advice, checkpoint, state
@@ -49,23 +49,29 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     until, run = session.step, session.run
     step, seen, in_data = _replay(session, good, until)
     newest = next(iter(checkpoint.list_all(run.checkpoints)), None)
-    if good.state["step"] and (newest is None or newest.name < checkpoint.name_of(good.state["step"])):
-        newest = checkpoint.save(run.checkpoints, good.state["step"], good, keep=session.settings.keep_last + 1)
     kept = f"the last good state is {newest}" if newest else "the start is the last good state"
+    if good.state["step"] and (newest is None or checkpoint.step_of(newest) < good.state["step"]):
+        retention = checkpoint.Retention(session.settings.keep_last + 1, session.settings.keep_every)
+        try:
+            path = checkpoint.save(run.checkpoints, good.state["step"], good, retention)
+            kept = f"the last good state is {path}"
+        except GanzooError as err:
+            kept = f"{kept} (a later one could not be saved: {str(err).rstrip('.')})"
     if in_data:
         means, command = "the data are at fault, not the training", f"ganzoo show dataset/{run.config.data.name}"
     else:
         means, command = advice.meaning("non-finite"), advice.to_try("non-finite", run.config)
     message = f"{seen}; {kept}; usually {means}; try: {command}"
-    run.append_metrics({"step": step, "event": "non-finite", "message": message})
+    session.keeper.line({"step": step, "event": "non-finite", "message": message})
     return DivergedError(message)
 
 
 def _replay(session: Session, good: Snapshot, until: int) -> tuple[int, str, bool]:
     """The first bad step, what was seen in it, and whether the real samples held it already."""
+    bundle, attempt = session.bundle, session.bundle.noise.attempt
     state.put_back(session, good)
+    bundle.noise.attempt = attempt
     start: int = good.state["step"]
-    bundle = session.bundle
     for index in range(start, until):
         step = index + 1
         witness = _Witness(session.stream)

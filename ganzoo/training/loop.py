@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import Dataset, DataStream
-from ganzoo.errors import Interrupted
+from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.nn import EMA, Trainer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
@@ -20,14 +20,19 @@ from ganzoo.registry import build
 from ganzoo.training import checkpoint, state
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
-from ganzoo.training.diverged import diverged
+from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
+from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers
 from ganzoo.training.run import Run
-from ganzoo.training.signals import StopSignals
-from ganzoo.training.vitals import broken_names
+from ganzoo.training.signals import StepAbandoned, StopSignals
 
 _BACKDROP: Final = 1024
+_KEEP_AFTER: Final = 30.0
+"""Seconds after which a run of slow steps keeps its state, so that a signal in the middle of one costs no more."""
+_COPY_SHARE: Final = 0.01
+"""Share of the time that keeping the state may take."""
+_NEAR: Final = 1.0
 
 
 class Session:
@@ -39,6 +44,7 @@ class Session:
         say: hears one sentence at a time of what the user should know.
         extra_observers: objects with lifecycle hooks, beside those of the plugins.
         check_rules: whether rules are checked again on what was built.
+        stop: hears signals; its own unless given.
     """
 
     def __init__(
@@ -49,8 +55,11 @@ class Session:
         say: Callable[[str], None],
         extra_observers: Sequence[object] = (),
         check_rules: bool = True,
+        stop: StopSignals | None = None,
     ) -> None:
         self.run, self.device, self.say = run, device, say
+        self.keeper = Keeper(run, say)
+        self.stop = stop or StopSignals()
         self.observers = Observers(extra_observers)
         config, spec = run.config, run.spec
         self.settings = config.run
@@ -70,8 +79,14 @@ class Session:
         self._started = time.monotonic()
         self._history: list[dict[str, Tensor]] = []
         self._last_log = (0, 0.0)
-        self._good = state.copied(self.snapshot())
+        self._saved = -1  # step of the newest checkpoint that is of this state
+        self._drawn = -1
+        self._timed_out = False
+        self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
+        self.policy = Policy(self)
         self._monitor = Monitor(config, self.bundle, self.dataset)
+        if self.bundle.communication.world == 1:  # several processes could not leave in the middle of a step alike
+            self.bundle.poll = self.stop.check_patience
 
     @property
     def images(self) -> int:
@@ -89,67 +104,117 @@ class Session:
         Raises:
             DivergedError: a loss was not finite.
             Interrupted: a signal came; a checkpoint was saved.
+            GanzooError: the last state could not be saved.
         """
         error: BaseException | None = None
         self.run.first_step = self.step
         self.observers.call("run_start", run=self.run)
         self._started = time.monotonic()
         self._last_log = (self.step, self.seconds)
+        self._kept = (self._started, 0.0)
         try:
-            with StopSignals() as stop:
+            with self.stop:
+                self.stop.defer()
                 if self.step == 0:
                     self.draw()
-                while self.step < self.settings.steps and not stop.received:
-                    self._take_step()
+                self._take_steps()
                 self._finish()
-                if stop.received:
-                    self._leave(stop.received)
+                self._leave()
         except BaseException as err:
             error = err
             raise
         finally:
             self.observers.call("run_end", run=self.run, error=error)
 
+    def _take_steps(self) -> None:
+        while True:
+            while self.step < self.settings.steps and not self._must_stop():
+                try:
+                    self._take_step()
+                except StepAbandoned:
+                    self._abandon()
+                    return
+            # At the end all must be finite; where the run went back for that, it goes on.
+            if not self.policy.check(thorough=True) or self._must_stop():
+                return
+
     def _take_step(self) -> None:
         settings = self.settings
         self.bundle.begin(self.step)
         metrics = self.trainer.step(self.stream)
         self.step += 1
+        if self.bundle.guard is not None:
+            self.bundle.guard.settle()
         if self.ema is not None:
             self.ema.update(self.bundle.gen, self.images, settings.batch_size)
         self._history.append(metrics)
         self.observers.call("step_end", run=self.run, step=self.step, metrics=metrics)
-        if self.step % settings.log_every == 0:
+        step = self.step
+        if step % settings.log_every == 0:
             self.log()
-        if self.step == settings.steps:
-            return  # what is due at the end is done once, there
-        if settings.sample_every and self.step % settings.sample_every == 0:
+        if self.step != step or step == settings.steps:
+            return  # it went back, or what is due at the end is done once, there
+        if settings.sample_every and step % settings.sample_every == 0:
             self.draw()
-        if settings.checkpoint_every and self.step % settings.checkpoint_every == 0:
-            self.save()
+        if settings.checkpoint_every and step % settings.checkpoint_every == 0:
+            self.save(due=True)
+        elif time.monotonic() - self._kept[0] > _KEEP_AFTER and not self.policy.check(thorough=True):
+            self._keep()
+
+    def _must_stop(self) -> bool:
+        """Whether a signal came, or the time is over."""
+        limit = self.settings.max_time
+        if limit is not None and not self._timed_out:
+            left = limit - (time.monotonic() - self._started)
+            if 0 < left < _NEAR:
+                self.bundle.broken.item()  # the device may be behind; wait for it, so that the end is exact
+                left = limit - (time.monotonic() - self._started)
+            self._timed_out = left <= 0
+        return bool(self.stop.received) or self._timed_out
 
     def _finish(self) -> None:
         if self._history:
             self.log()
-        if self.step != self.run.first_step or self.step == 0:
+        if self._drawn != self.step and (self.step != self.run.first_step or self.step == 0):
             self.draw()
-            self.save()
+        if self._saved != self.step:
+            failed = self.save()
+            if failed is not None:
+                whole = next((p for p in checkpoint.list_all(self.run.checkpoints) if not checkpoint.problem(p)), None)
+                raise GanzooError(
+                    f"The run ends after step {self.step}, but that state could not be saved. {failed} "
+                    + (f"The newest whole checkpoint is {whole}." if whole else "There is no whole checkpoint.")
+                )
 
-    def _leave(self, number: int) -> None:
-        if self.step < self.settings.steps:
-            name = signal.Signals(number).name
+    def _leave(self) -> None:
+        if self.step >= self.settings.steps:
+            return
+        go_on = f"go on with: ganzoo run --resume {shlex.quote(str(self.run.path))}"
+        if self.stop.received:
+            name = signal.Signals(self.stop.received).name
             raise Interrupted(
-                f"{name}: stopped after step {self.step} with everything saved; "
-                f"go on with: ganzoo run --resume {shlex.quote(str(self.run.path))}",
-                number,
+                f"{name}: stopped after step {self.step} with everything saved; {go_on}", self.stop.received
             )
+        self.say(f"Stopped after step {self.step}, because the time is over (--max-time); {go_on}")
+
+    def _abandon(self) -> None:
+        """Leave a step that takes too long, for the last good state."""
+        self.say(f"Step {self.step + 1} takes too long to wait for its end; it is given up.")
+        newest = max(self._saved, self.run.first_step)
+        if self.policy.good.state["step"] > newest or newest == 0:
+            self.go_back(self.policy.good)
+            return
+        self.step = self._saved = self._drawn = newest
+        self._history.clear()
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
         look = self._monitor.due(self.step)
-        self._check_finite(thorough=look)
+        if self.policy.check(thorough=look):
+            return
+        average = torch.mean if self.bundle.guard is None else _finite_mean
         means = {
-            key: torch.stack([entry[key].double() for entry in self._history if key in entry]).mean().item()
+            key: average(torch.stack([entry[key].double() for entry in self._history if key in entry])).item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
         step, seconds = self._last_log
@@ -162,7 +227,7 @@ class Session:
             "steps_per_second": round(rate, 3),
             **means,
         }
-        self.run.append_metrics(line)
+        self.keeper.line(line)
         self._history.clear()
         self._last_log = (self.step, self.seconds)
         if look:
@@ -173,7 +238,9 @@ class Session:
         images = self.fixed_samples()
         file = self.run.samples / f"step-{self.step:08d}.png"
         extent = None if self._backdrop is None else extent_of(self._backdrop)
-        save_grid(images, file, target=self._backdrop, extent=extent)
+        if self.keeper.tried("A grid", lambda: save_grid(images, file, target=self._backdrop, extent=extent)):
+            return
+        self._drawn = self.step
         self.observers.call("samples", run=self.run, step=self.step, images=images)
 
     @torch.inference_mode()
@@ -187,11 +254,23 @@ class Session:
         gen.train(was_training)
         return drawn.float().cpu()
 
-    def save(self) -> None:
-        """Write a checkpoint."""
-        self._check_finite(thorough=True)
-        path = checkpoint.save(self.run.checkpoints, self.step, self.snapshot(), keep=self.settings.keep_last)
-        self.observers.call("checkpoint_saved", run=self.run, path=path)
+    def save(self, *, due: bool = False) -> GanzooError | None:
+        """Write a checkpoint; a disk that fails is said, and returned.
+
+        Args:
+            due: whether every run of this configuration saves at this step.
+        """
+        if self.policy.check(thorough=True):
+            return None
+        snapshot = self.snapshot()
+        if due and self.policy.mode == "rollback":
+            self.policy.keep(snapshot)
+        failed = self.keeper.checkpoint(self.step, snapshot, pinned=self.policy.pinned)
+        if failed is None:
+            self._saved = self.step
+            path = self.run.checkpoints / checkpoint.name_of(self.step)
+            self.observers.call("checkpoint_saved", run=self.run, path=path)
+        return failed
 
     def snapshot(self) -> Snapshot:
         """Everything that the next step depends on, in live tensors."""
@@ -203,14 +282,27 @@ class Session:
         Raises:
             MissingError: the run has none.
         """
+        self.run.sweep()
         checkpoint.sweep(self.run.checkpoints)
+        if not checkpoint.list_all(self.run.checkpoints):
+            self.say(f"{self.run.path} has no checkpoint yet and starts anew.")
+            self.run.rewind_metrics(-1)
+            return
         path = checkpoint.newest_good(self.run.path, self.say)
         saved = checkpoint.load(path)
-        state.put_back(self, saved)
+        self.go_back(saved)
         self._seconds = saved.state["seconds"]
-        self._good = saved
+        self.policy.restored(saved)
+        self._saved = self.step
+
+    def go_back(self, saved: Snapshot) -> None:
+        """Make an earlier state the present one."""
+        state.put_back(self, saved)
+        self._history.clear()
+        self._last_log = (self.step, self.seconds)
+        self._saved = self._drawn = -1
         self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step)
-        self.run.rewind_metrics(self.step)
+        self.keeper.tried("Metrics", lambda: self.run.rewind_metrics(self.step))
 
     def _fixed_latents(self) -> tuple[Tensor, Tensor | None]:
         """Latents of the grids, drawn on the CPU so that every device shows the same ones; classes in turn."""
@@ -225,16 +317,25 @@ class Session:
         seed = derive_seed(self.settings.seed, "backdrop")
         return DataStream(self.dataset, _BACKDROP, seed, self.device).next().x.cpu()
 
-    def _check_finite(self, *, thorough: bool) -> None:
-        """Stop if a loss was not finite since the last state kept; ``thorough``: or if a weight is not finite now."""
-        bundle = self.bundle
-        sides = (bundle.gen_side, bundle.disc_side)
-        if bundle.broken.item() or (thorough and any(broken_names(side.named_parameters()) for side in sides)):
-            raise diverged(self, self._good)
-
     def _watch(self) -> None:
         """Have a look at the run's health, and tell what is new."""
-        self._good = state.copied(self.snapshot())
+        when, cost = self._kept
+        if _COPY_SHARE * (time.monotonic() - when) >= cost:
+            self._keep()
         for event in self._monitor.look(self.step):
-            self.run.append_metrics(event.line())
+            self.keeper.line(event.line())
             self.say(f"Warning: {event.message}")
+
+    def _keep(self) -> None:
+        """Keep the state, to go back to it if something goes wrong."""
+        began = time.monotonic()
+        if self.policy.mode != "rollback":  # that goes back only to where a checkpoint is due
+            self.policy.keep()
+        now = time.monotonic()
+        self._kept = (now, now - began)
+
+
+def _finite_mean(values: Tensor) -> Tensor:
+    """The mean of those numbers that are finite; zero if none is."""
+    finite = torch.isfinite(values)
+    return torch.where(finite, values, 0).sum() / finite.sum().clamp(min=1)

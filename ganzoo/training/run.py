@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
+import secrets
 import shlex
+import shutil
+import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +18,11 @@ from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, flatten, resolve
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import write_text
+from ganzoo.training.lock import RunLock, is_locked
 
 FORMAT: Final = "ganzoo-run/1"
+_DRAFT: Final = ".run.tmp"
+_ABANDONED: Final = 60.0
 _PACKAGES = ("ganzoo", "torch", "torchvision", "safetensors", "numpy", "pillow")
 
 
@@ -26,6 +34,7 @@ class Run:
         config: the configuration, as resolved.
         spec: the task.
         first_step: the step at which this session started.
+        lock: the right to write to it, if this process has it.
     """
 
     def __init__(self, path: Path, config: RunConfig, spec: Spec) -> None:
@@ -33,6 +42,7 @@ class Run:
         self.config = config
         self.spec = spec
         self.first_step = 0
+        self.lock: RunLock | None = None
 
     @property
     def name(self) -> str:
@@ -56,24 +66,33 @@ class Run:
 
     @classmethod
     def create(cls, config: RunConfig, spec: Spec, notes: dict[str, Any]) -> Run:
-        """Make the directory; ``notes`` are added to its ``config.json``.
+        """Make the directory, locked; ``notes`` are added to its ``config.json``.
+
+        It is made beside and takes its name when it is complete, so that a crash leaves no half of a run.
 
         Raises:
             UsageError: a run of that name is there already.
             GanzooError: the directory cannot be written.
         """
         out = config.run.out
+        draft = out / f".{secrets.token_hex(8)}{_DRAFT}"
         try:
             out.mkdir(parents=True, exist_ok=True)
-            path = _claim(out, config)
-            run = cls(path, config, spec)
+            _sweep(out)
+            draft.mkdir()
+            run = cls(draft, config, spec)
+            run.lock = RunLock.take(draft)
             run.samples.mkdir()
             run.checkpoints.mkdir()
+            run.write_config(notes)
+            run.path = run.lock.folder = _claim(draft, config)
         except OSError as err:
             raise GanzooError(
                 f"The run cannot be made in {out}: {err.strerror or err}; choose another --out."
             ) from None
-        run.write_config(notes)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        run.lock.keep_alive()
         return run
 
     @classmethod
@@ -127,12 +146,36 @@ class Run:
         write_text(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
     def append_metrics(self, line: dict[str, Any]) -> None:
-        """Add a line to ``metrics.jsonl``."""
+        """Add a line to ``metrics.jsonl``, or nothing at all.
+
+        Raises:
+            GanzooError: it cannot be written.
+        """
+        data = (json.dumps(line) + "\n").encode()
         try:
-            with self.metrics_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            handle = os.open(
+                self.metrics_file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666
+            )
+            try:
+                before = os.fstat(handle).st_size
+                try:
+                    while data:
+                        data = data[os.write(handle, data) :]
+                except OSError:
+                    with suppress(OSError):
+                        os.ftruncate(handle, before)
+                    raise
+            finally:
+                os.close(handle)
         except OSError as err:
-            raise GanzooError(f"{self.metrics_file} cannot be written: {err.strerror or err}.") from None
+            raise GanzooError(f"{self.metrics_file} cannot be written: {err.strerror or err}.") from err
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half done beside its files."""
+        for folder in (self.path, self.samples):
+            for draft in folder.glob(".*.tmp"):
+                if draft.is_file():
+                    draft.unlink(missing_ok=True)
 
     def last_grid(self) -> Path | None:
         """The newest grid of samples."""
@@ -173,19 +216,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _claim(out: Path, config: RunConfig) -> Path:
-    """A new directory: the name asked for, or the next free number after the names of the parts."""
-    if config.run.name is not None:
-        path = out / config.run.name
-        if path.parent != out or config.run.name in (".", ".."):
-            raise UsageError(f"The name of a run is one word without slashes, not {config.run.name!r}; see --out.")
-        try:
-            path.mkdir()
-        except FileExistsError:
+def _claim(draft: Path, config: RunConfig) -> Path:
+    """Give a draft its name: the one asked for, or the next free number after the names of the parts."""
+    out, name = config.run.out, config.run.name
+    if name is not None:
+        path = out / name
+        if path.parent != out or name in (".", ".."):
+            raise UsageError(f"The name of a run is one word without slashes, not {name!r}; see --out.")
+        if not _renamed(draft, path):
             raise UsageError(
                 f"There is a run {path} already; continue it with "
                 f"--resume {shlex.quote(str(path))}, or choose another --name."
-            ) from None
+            )
         return path
     parts = [config.data, config.gen, config.loss, *config.regs]
     if config.disc.name != config.gen.name:
@@ -194,11 +236,27 @@ def _claim(out: Path, config: RunConfig) -> Path:
         parts.append(config.trainer)
     stem = "-".join(part.name for part in parts)
     number = 1 + sum(1 for _ in out.glob(f"{stem}-[0-9]*"))
-    while True:
-        path = out / f"{stem}-{number:03d}"
-        try:
-            path.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return path
+    while not _renamed(draft, path := out / f"{stem}-{number:03d}"):
+        number += 1
+    return path
+
+
+def _renamed(draft: Path, path: Path) -> bool:
+    """Rename the folder, unless something of that name is there."""
+    if path.exists():
+        return False
+    try:
+        draft.rename(path)
+    except OSError:
+        if path.exists():
+            return False
+        raise
+    return True
+
+
+def _sweep(out: Path) -> None:
+    """Remove runs that a killed process was about to make."""
+    for draft in out.glob(f".*{_DRAFT}"):
+        with suppress(OSError):
+            if time.time() - draft.stat().st_mtime > _ABANDONED and not is_locked(draft):
+                shutil.rmtree(draft, ignore_errors=True)

@@ -9,11 +9,19 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.training.lock import RunLock
 from ganzoo.training.run import Run, read_config
+from ganzoo.training.signals import StopSignals
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganzoo.training.loop import Session
 
 _log = logging.getLogger("ganzoo")
 
@@ -60,6 +68,7 @@ def start(
     observers: Sequence[object] = (),
     allow_incompatible: bool = False,
     say: Callable[[str], None] = _log.info,
+    stop: StopSignals | None = None,
 ) -> Run:
     """Check the rules, make or open the run, and train it to its last step.
 
@@ -69,6 +78,7 @@ def start(
         observers: objects with lifecycle hooks.
         allow_incompatible: whether broken rules are recorded instead of refused.
         say: hears one sentence at a time of what the user should know.
+        stop: hears signals; entered already, it hears them from then on.
 
     Raises:
         UsageError: a rule refuses the configuration.
@@ -76,42 +86,85 @@ def start(
         DivergedError: a loss was not finite.
         Interrupted: a signal came; everything is saved.
     """
-    spec = config.spec()
-    broken = config.plan(spec).broken_rules()
-    if broken and not allow_incompatible:
-        raise UsageError(" ".join(broken))
-    if config.run.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with stop or StopSignals() as signals:
+        spec = config.spec()
+        broken = config.plan(spec).broken_rules()
+        if broken and not allow_incompatible:
+            raise UsageError(" ".join(broken))
+        if config.run.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-    from ganzoo.training.device import resolve_device
+        from ganzoo.training.device import resolve_device
+
+        choice = resolve_device(config.run.device)
+        say(f"Device: {choice.device} ({choice.reason}).")
+        if choice.warning:
+            say(f"Warning: {choice.warning}")
+        for sentence in broken:
+            say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
+        notes = {"device": str(choice.device), "incompatible": broken}
+        with _opened(config, spec, resume, notes, say) as run, _determinism(config.run.deterministic):
+            try:
+                session = _ready(
+                    run,
+                    choice.device,
+                    notes if resume else None,
+                    say=say,
+                    extra_observers=observers,
+                    check_rules=not allow_incompatible,
+                    stop=signals,
+                )
+                signals.defer()
+            except BaseException:
+                if not resume:
+                    shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+                raise
+            if session is not None:
+                session.train()
+    return run
+
+
+def _ready(run: Run, device: torch.device, resumed: dict[str, Any] | None, **how: Any) -> Session | None:
+    """The session of a run, ready to train; None if there is nothing left to do.
+
+    Args:
+        run: new, or to be resumed.
+        device: what to compute on.
+        resumed: what ``config.json`` says of the machine from now on, if the run is resumed.
+        how: see :class:`~ganzoo.training.loop.Session`.
+    """
+    from ganzoo.training.keeping import check_room
     from ganzoo.training.loop import Session
 
-    choice = resolve_device(config.run.device)
-    say(f"Device: {choice.device} ({choice.reason}).")
-    if choice.warning:
-        say(f"Warning: {choice.warning}")
-    for sentence in broken:
-        say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
-    notes = {"device": str(choice.device), "incompatible": broken}
-    run = Run(resume, config, spec) if resume else Run.create(config, spec, notes)
-    with _determinism(config.run.deterministic):
-        try:
-            session = Session(
-                run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible
-            )
-        except BaseException:
-            if not resume:
-                shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-            raise
-        if resume:
-            session.restore()
-            if session.step >= config.run.steps:
-                say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
-                return run
-            run.write_config(notes)
-            say(f"Continuing {run.path} after step {session.step}.")
-        session.train()
-    return run
+    session = Session(run, device, **how)
+    if resumed is not None:
+        session.restore()
+        if session.step and session.step >= run.config.run.steps:
+            session.say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
+            return None
+    check_room(run, session.snapshot())
+    if resumed is not None:
+        run.write_config(resumed)
+        session.say(f"Continuing {run.path} after step {session.step}.")
+    return session
+
+
+@contextmanager
+def _opened(
+    config: RunConfig, spec: Spec, resume: Path | None, notes: dict[str, Any], say: Callable[[str], None]
+) -> Iterator[Run]:
+    """The run to write to, new or not, locked while entered."""
+    if resume is None:
+        run = Run.create(config, spec, notes)
+    else:
+        run = Run(resume, config, spec)
+        run.lock = RunLock.take(resume, say)
+        run.lock.keep_alive()
+    try:
+        yield run
+    finally:
+        if run.lock is not None:
+            run.lock.release()
 
 
 @contextmanager
@@ -165,7 +218,7 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
 
 
 def _runs_newest_first(out: Path) -> list[Path]:
-    configs = [path for path in out.glob("*/config.json") if path.is_file()]
+    configs = [path for path in out.glob("[!.]*/config.json") if path.is_file()]
     return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
@@ -174,4 +227,4 @@ def _same(path: Path, config: RunConfig) -> bool:
         run = Run.open(path)
     except GanzooError:
         return False
-    return any(run.checkpoints.glob("step-*")) and not changed(run.config, config)
+    return not changed(run.config, config)

@@ -37,16 +37,17 @@ def capture(session: Session) -> Snapshot:
         "position": session.stream.position,
         "seconds": session.seconds,
         "groups": groups,
+        "nonfinite": {"attempt": bundle.noise.attempt, "skipped": int(bundle.guard.skipped) if bundle.guard else 0},
         "random": _random_state(),
     }
     return Snapshot(model, optimizer, state)
 
 
 def copied(snapshot: Snapshot) -> Snapshot:
-    """The same with tensors of its own."""
+    """The same with tensors of its own, on the CPU: the device has better use for its memory."""
     return Snapshot(
-        {name: value.clone() for name, value in snapshot.model.items()},
-        {name: value.clone() for name, value in snapshot.optimizer.items()},
+        {name: value.detach().to("cpu", copy=True) for name, value in snapshot.model.items()},
+        {name: value.detach().to("cpu", copy=True) for name, value in snapshot.optimizer.items()},
         snapshot.state,
     )
 
@@ -72,6 +73,10 @@ def put_back(session: Session, saved: Snapshot) -> None:
     session.trainer.load_state_dict(own)
     session.stream.position = saved.state["position"]
     session.step = saved.state["step"]
+    nonfinite = saved.state.get("nonfinite", {"attempt": 0, "skipped": 0})
+    bundle.noise.attempt = nonfinite["attempt"]
+    if bundle.guard is not None:
+        bundle.guard.skipped.fill_(nonfinite["skipped"])
     _restore_random(saved.state["random"])
 
 

@@ -1,0 +1,91 @@
+"""Leaving out updates whose loss or gradient is not finite, without the host ever waiting for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor
+from torch.optim import Adam, AdamW, Optimizer
+
+if TYPE_CHECKING:
+    from ganzoo.nn.bundle import Side
+
+_FUSED: Final = (Adam, AdamW)  # torch's fused SGD leaves its momentum unset when its first step is left out
+_FUSED_DEVICES: Final = {"cpu", "cuda"}
+
+
+class Guard:
+    """Takes a side's step, or leaves parameters, moments and step counters to the bit as they were.
+
+    Attributes:
+        skipped: how many updates were left out, on the device.
+        alone: whether this process trains alone. Where several average their gradients, only those are looked at,
+            because all processes must decide alike.
+    """
+
+    def __init__(self, device: torch.device, *, alone: bool = True) -> None:
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
+        self.alone = alone
+        self._in_step = torch.zeros((), dtype=torch.bool, device=device)
+        self._buffers: list[tuple[Tensor, Tensor]] = []
+
+    def begin(self, sides: Iterable[Side]) -> None:
+        """Remember the buffers (batch-norm statistics), which forward passes change."""
+        self._in_step.zero_()
+        self._buffers = [(buffer, buffer.clone()) for side in sides for buffer in side.buffers()]
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """At the end of a step in which an update was left out: put the buffers back."""
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(self._in_step, before, buffer))
+
+    @torch.no_grad()
+    def step(self, side: Side, total: Tensor) -> None:
+        """The step of a side's optimiser on the gradients in ``.grad``, unless they or ``total`` are not finite."""
+        gradients = [p.grad for p in side.trainable if p.grad is not None]
+        finite = torch.isfinite(total.detach()) if self.alone else torch.ones_like(self._in_step)
+        if gradients:
+            largest = torch._foreach_norm(gradients, ord=float("inf"))
+            finite = finite & torch.isfinite(torch.stack([value.float() for value in largest])).all()
+        bad = ~finite
+        self.skipped += bad
+        self._in_step |= bad
+        if _takes_found_inf(side.optimizer):
+            side.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # torch's own protocol
+            try:
+                side.optimizer.step()
+            finally:
+                del side.optimizer.found_inf  # type: ignore[attr-defined]
+        else:
+            _step_unless(bad, side.optimizer)
+
+
+def _takes_found_inf(optimizer: Optimizer) -> bool:
+    return isinstance(optimizer, _FUSED) and all(
+        group["fused"] and all(p.device.type in _FUSED_DEVICES for p in group["params"])
+        for group in optimizer.param_groups
+    )
+
+
+def _step_unless(bad: Tensor, optimizer: Optimizer) -> None:
+    """Step, and take it back where ``bad``; moments that the step made become zero, which is how they start."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [(p, p.detach().clone()) for p in parameters]
+    moments = {
+        (p, key): value.clone()
+        for p in parameters
+        for key, value in optimizer.state.get(p, {}).items()
+        if isinstance(value, Tensor)
+    }
+    optimizer.step()
+    for p in parameters:
+        for key, value in optimizer.state.get(p, {}).items():
+            # RMSProp counts its steps on the host, and never uses the count.
+            if isinstance(value, Tensor) and value.device == bad.device:
+                old = moments.get((p, key))
+                before.append((value, torch.zeros_like(value) if old is None else old))
+    for tensor, old in before:
+        tensor.detach().copy_(torch.where(bad, old, tensor))

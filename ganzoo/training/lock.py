@@ -1,0 +1,254 @@
+"""One process at a time writes to a run: a file ``lock`` in its folder names the process that does.
+
+The lock is a file and not a kernel's lock, so that it works on every system and file system. It is there as a whole or
+not at all. A dead holder on this machine is recognised by its process, number and start time; one on another machine by
+its heartbeat, the file's time of change, which the holder renews. Readers need no lock. Free of torch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ganzoo.errors import GanzooError
+
+NAME: Final = "lock"
+BEAT: Final = 15.0
+"""Seconds between two signs of life."""
+PATIENCE: Final = 60.0
+"""Seconds without a sign of life after which a holder on another machine counts as dead."""
+_TRIES: Final = 8
+_NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES}
+
+
+class RunLock:
+    """The right to write to a run's folder, from :meth:`take` until :meth:`release`."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self.folder = folder
+        self._token = token
+        self._done = threading.Event()
+        self._beat: threading.Thread | None = None
+
+    @classmethod
+    def take(cls, folder: Path, say: Callable[[str], None] = lambda _: None) -> RunLock:
+        """Lock ``folder``, also when the process that had locked it is dead; ``say`` hears of that.
+
+        Raises:
+            GanzooError: another process has it; the sentence names it.
+        """
+        path, token = folder / NAME, secrets.token_hex(8)
+        text = json.dumps(
+            {
+                "pid": os.getpid(),
+                "host": socket.gethostname(),
+                "started": _started(os.getpid()),
+                "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+                "token": token,
+            }
+        )
+        draft = folder / f".{NAME}.{token}.tmp"
+        try:
+            draft.write_text(text + "\n", encoding="utf-8")
+            for _ in range(_TRIES):
+                if _placed(draft, path):
+                    return cls(folder, token)
+                holder = _read(path)
+                if holder is not None and _alive(holder, path, draft, say):
+                    raise GanzooError(
+                        f"The run {folder} is being trained by {_named(holder)}; "
+                        "wait for it, stop it, or start a run of another name."
+                    )
+                if holder is not None:
+                    say(f"Taking {folder} over from {_named(holder)}, which is gone.")
+                _remove(path, holder)
+        except OSError as err:
+            raise GanzooError(f"The run {folder} cannot be locked: {err.strerror or err}.") from err
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        raise GanzooError(f"The run {folder} cannot be locked: other processes are taking it at this moment.")
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is still this process's: one that stood still for long may have lost it."""
+        found = _read(self.folder / NAME)
+        return found is not None and found.get("token") == self._token
+
+    def keep_alive(self) -> None:
+        """Show signs of life from now on, for processes on other machines."""
+        self._beat = threading.Thread(target=self._pulse, name="ganzoo-lock", daemon=True)
+        self._beat.start()
+
+    def release(self) -> None:
+        """Unlock; nothing if the lock is another's by now."""
+        self._done.set()
+        if self.held:
+            with suppress(OSError):
+                (self.folder / NAME).unlink()
+
+    def _pulse(self) -> None:
+        while not self._done.wait(BEAT):
+            if self.held:
+                with suppress(OSError):
+                    os.utime(self.folder / NAME)
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process seems to write to a run, as far as can be told at once."""
+    path = folder / NAME
+    holder = _read(path)
+    if holder is None:
+        return False
+    if _is_here(holder):
+        return _same_process(holder)
+    try:
+        return time.time() - path.stat().st_mtime < PATIENCE
+    except OSError:
+        return False
+
+
+def _placed(draft: Path, path: Path) -> bool:
+    """Give the draft the lock's name unless that is taken; its whole content appears at once."""
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return False
+    except OSError as err:
+        if err.errno not in _NO_LINKS and os.name != "nt":
+            raise
+        try:  # a file system without links: the content comes a moment after the name
+            with path.open("x", encoding="utf-8") as file:
+                file.write(draft.read_text(encoding="utf-8"))
+        except FileExistsError:
+            return False
+    return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What the lock says; an empty answer for one that says nothing readable, None if there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _remove(path: Path, holder: dict[str, Any] | None) -> None:
+    """Remove a dead holder's lock. Only one of several processes gets it; who moved another's lock puts it back."""
+    aside = path.with_name(f".{NAME}.{secrets.token_hex(8)}.tmp")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if _read(aside) != holder:
+        _placed(aside, path)
+    aside.unlink(missing_ok=True)
+
+
+def _named(holder: dict[str, Any]) -> str:
+    if not isinstance(holder.get("pid"), int):
+        return "a process that left no name"
+    host = "".join(sign for sign in str(holder.get("host"))[:64] if sign.isprintable())
+    since = "".join(sign for sign in str(holder.get("since"))[:32] if sign.isprintable())
+    return f"process {holder['pid']} on {host}, since {since}"
+
+
+def _is_here(holder: dict[str, Any]) -> bool:
+    return holder.get("host") == socket.gethostname()
+
+
+def _alive(holder: dict[str, Any], path: Path, draft: Path, say: Callable[[str], None]) -> bool:
+    if _is_here(holder):
+        return _same_process(holder)
+    # The file system's clock, not ours, on both sides of the difference.
+    try:
+        last = path.stat().st_mtime
+        draft.touch()
+        left = PATIENCE - (draft.stat().st_mtime - last)
+        if left > 0:
+            say(f"Waiting for a sign of life of {_named(holder)}, for {left:.0f} s at most.")
+        until = time.monotonic() + left
+        while time.monotonic() < until:
+            time.sleep(min(1.0, PATIENCE / 20))
+            if path.stat().st_mtime != last:
+                return True
+    except FileNotFoundError:  # it was given back
+        pass
+    return False
+
+
+def _same_process(holder: dict[str, Any]) -> bool:
+    pid, started = holder.get("pid"), holder.get("started")
+    if not isinstance(pid, int) or pid <= 0 or not _exists(pid):
+        return False
+    now = _started(pid)
+    return started is None or now is None or started == now
+
+
+def _exists(pid: int) -> bool:
+    if sys.platform == "win32":
+        return _started(pid) is not None
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def _started(pid: int) -> str | None:
+    """When a process started, in words that tell it from a later one of the same number; None if unknown."""
+    if sys.platform == "win32":
+        return _started_on_windows(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = stat.rpartition(")")[2].split()
+        if fields[0] in "ZX":  # it has ended, and its parent has not looked yet
+            return "ended"
+        return f"{boot} {fields[19]}"
+    except (OSError, IndexError):
+        pass
+    with suppress(OSError, subprocess.SubprocessError):
+        line = ["ps", "-o", "lstart=", "-p", str(pid)]
+        env = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
+        done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=False, env=env)
+        return done.stdout.strip() or None
+    return None
+
+
+def _started_on_windows(pid: int) -> str | None:
+    # os.kill(pid, 0) would end the process there.
+    query, running = 0x1000, 259
+    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
+    kernel.OpenProcess.restype = ctypes.c_void_p
+    handle = ctypes.c_void_p(kernel.OpenProcess(query, False, pid))
+    if not handle.value:
+        return None
+    try:
+        code = ctypes.c_ulong()
+        times = [ctypes.c_ulonglong() for _ in range(4)]
+        if not kernel.GetExitCodeProcess(handle, ctypes.byref(code)) or code.value != running:
+            return None
+        if not kernel.GetProcessTimes(handle, *map(ctypes.byref, times)):
+            return None
+        return str(times[0].value)
+    finally:
+        kernel.CloseHandle(handle)
