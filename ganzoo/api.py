@@ -28,6 +28,7 @@ from typing import Any, Final, Literal, get_args
 from pluggy import HookimplMarker
 
 from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError, did_you_mean
+from ganzoo.launching import Job, Launcher, Outcome, Work
 from ganzoo.options import NoOptions, option
 
 __all__ = [
@@ -40,14 +41,18 @@ __all__ = [
     "Component",
     "DivergedError",
     "GanzooError",
+    "Job",
     "Kind",
+    "Launcher",
     "MissingError",
     "NoOptions",
+    "Outcome",
     "Plan",
     "Preset",
     "Rule",
     "Spec",
     "UsageError",
+    "Work",
     "did_you_mean",
     "hookimpl",
     "option",
@@ -56,7 +61,7 @@ __all__ = [
 hookimpl: Final = HookimplMarker("ganzoo")
 """Marks a function of a plugin as the implementation of the hook of the same name."""
 
-Kind = Literal["generator", "discriminator", "loss", "regularizer", "trainer", "dataset", "extractor"]
+Kind = Literal["generator", "discriminator", "loss", "regularizer", "trainer", "dataset", "extractor", "launcher"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]*")
 TARGET: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -151,7 +156,7 @@ class Component:
     """One named part of a kind.
 
     Attributes:
-        kind: which contract of :mod:`ganzoo.nn` or :mod:`ganzoo.data` the class fulfils.
+        kind: which contract of :mod:`ganzoo.nn`, :mod:`ganzoo.data` or this module (launchers) the class fulfils.
         name: short name that users type; lower-case letters, digits, dots and dashes.
         target: ``"module:attribute"`` of the class, imported only to build it as ``Target(config, spec)``.
         config: frozen dataclass whose fields are :func:`option`; they become ``--gen.width`` and the like.

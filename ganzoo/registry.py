@@ -133,8 +133,8 @@ def kind_named(word: str) -> Kind:
     return cast("Kind", kind)
 
 
-def build(choice: Choice, spec: Spec) -> Any:
-    """The component itself: imports its module and calls ``Target(config, spec)``.
+def build(choice: Choice, spec: Spec | None) -> Any:
+    """The component itself: imports its module and calls ``Target(config, spec)``; a launcher has no spec.
 
     Raises:
         GanzooError: the target cannot be imported; the message names it and its id.

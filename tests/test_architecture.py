@@ -19,11 +19,12 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init_
 
 FLOORS = (
     {"errors"},
-    {"options", "files", "backends"},
+    {"options", "files", "backends", "launching"},
     {"api"},
     {"hookspecs", "plugins", "registry", "settings", "config"},
     {"nn", "data", "matrix"},
     {"training", "evaluation", "outputs"},
+    {"sweep"},
     {"cli", "testing"},
     {"__init__", "__main__"},
 )
@@ -45,8 +46,8 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|settings|config|matrix|cli.*|data(\.naming)?"
-    r"|evaluation(\.result)?|__main__))?"
+    r"ganzoo(\.(errors|options|files|backends|launching|api|hookspecs|plugins|registry|settings|config|matrix|cli.*"
+    r"|data(\.naming)?|evaluation(\.(result|compare|cell))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

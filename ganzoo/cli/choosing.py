@@ -54,6 +54,8 @@ class Choosing:
 class ChoosingCommand(click.Command):
     """A command with typed options for the components that its command line chooses; puts a Choosing in ``ctx.obj``."""
 
+    choosing: type[Choosing] = Choosing
+
     def __init__(self, *args: Any, components: tuple[str, ...], settings: tuple[str, ...], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.components = components
@@ -70,7 +72,7 @@ class ChoosingCommand(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = Choosing()
+        ctx.obj = self.choosing()
         try:
             self._choose(ctx.obj, args)
         except GanzooError:
@@ -101,15 +103,18 @@ class ChoosingCommand(click.Command):
             with formatter.section(title):
                 formatter.write_dl(records)
 
-    def _choose(self, into: Choosing, args: list[str]) -> None:
-        params = [copy.copy(param) for param in (*component_options(self.components, None), *self.params)]
-        if "run" in self.settings:
-            params.append(click.Option(["--cond"]))  # it chooses components too
+    def _first_pass(self, args: list[str], more: Iterable[click.Option]) -> dict[str, Any]:
+        """What the command line says to the command's own options and to ``more``; the rest is passed over."""
+        params = [copy.copy(param) for param in (*more, *self.params)]
         for param in params:
             param.expose_value = True
         passing = {"ignore_unknown_options": True, "allow_extra_args": True}
         first = click.Command(self.name, params=params, context_settings=passing, add_help_option=False)
-        found = first.make_context(self.name, list(args), resilient_parsing=True).params
+        return first.make_context(self.name, list(args), resilient_parsing=True).params
+
+    def _choose(self, into: Choosing, args: list[str]) -> None:
+        cond = [click.Option(["--cond"])] if "run" in self.settings else []  # it chooses components too
+        found = self._first_pass(args, [*component_options(self.components, None), *cond])
         add_local(found.get("plugin") or ())
         resume = found.get("resume")
         if resume and resume != "auto":
@@ -121,7 +126,7 @@ class ChoosingCommand(click.Command):
             into.layers.append(read_file(Path(found["config"])))
         for section in self.components:
             if found.get(section):
-                into.given |= _said(section, found[section])
+                into.given |= settings_said(section, found[section])
         if found.get("cond"):
             into.given["run.cond"] = found["cond"]
         into.config = into.resolve()
@@ -134,7 +139,7 @@ def _saved(run: Path) -> Layer:
     return replace(read_file(file), optional=True)  # of another component now chosen, what was saved does not apply
 
 
-def _said(section: str, value: Any) -> dict[str, Any]:
+def settings_said(section: str, value: Any) -> dict[str, Any]:
     """The settings that a choice of component stands for."""
     if section == "reg":
         return {"reg": tuple(name for text in value for name in text.split(",") if name != "none")}

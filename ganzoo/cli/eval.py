@@ -81,7 +81,9 @@ class EvalCommand(click.Command):
     metavar="NAME",
     help="Feature network; see 'ganzoo list extractor'. [default: what suits the data]",
 )
-@click.option("--samples", metavar="N", type=click.IntRange(min=2), help="How many samples. [default: by the metric's protocol]")
+@click.option(
+    "--samples", metavar="N", type=click.IntRange(min=2), help="How many samples. [default: by the metric's protocol]"
+)
 @click.option("--against", metavar="DATASET[:SPLIT]", help="Real data, or a path. [default: what it was trained on]")
 @click.option("--real-samples", metavar="N", type=click.IntRange(min=2), help="How many real samples. [default: all]")
 @click.option("--ref-stats", type=click.Path(path_type=Path), help="Mean and covariance of real features, an .npz.")

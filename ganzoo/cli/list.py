@@ -23,8 +23,8 @@ from ganzoo.registry import Entry, registry
 def command(kind: str | None, glob: str, matrix: bool, as_json: bool) -> None:
     """List components and presets.
 
-    KIND is generator, discriminator, loss, regularizer, trainer, dataset, extractor or preset, or short for one: gen,
-    disc, reg, data. GLOB filters by name.
+    KIND is generator, discriminator, loss, regularizer, trainer, dataset, extractor, launcher or preset, or short for
+    one: gen, disc, reg, data. GLOB filters by name.
 
     \b
     ganzoo list

@@ -79,8 +79,28 @@ def component_options(sections: tuple[str, ...], config: RunConfig | None) -> It
         )
 
 
-def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) -> Iterator[click.Option]:
-    """One option for each setting of what ``config`` chose; ``given`` hears of those that the user sets."""
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A setting as help pages need it: its path, its option, its help, and the heading that it stands under."""
+
+    path: str
+    option: Option
+    help: str
+    title: str
+
+    @property
+    def flags(self) -> list[str]:
+        """How it is written, the usual way first."""
+        return [flag_of(self.path), *filter(None, [_ALSO.get(self.path)])]
+
+    @property
+    def parameter(self) -> str:
+        """Its name as a parameter of click."""
+        return re.sub(r"\W", "_", self.path)
+
+
+def described(config: RunConfig, sections: tuple[str, ...]) -> Iterator[Described]:
+    """The settings of what ``config`` chose."""
     settings = [
         (section, _title(section, choice.component.name if choice else ""), type(options))
         for section, choice, options in config.sections()
@@ -96,7 +116,13 @@ def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) ->
                 hint = " Sets both sides."
             else:
                 hint = f" {_bracket(option, values[path], config.origins.get(path, BUILTIN))}"
-            yield _typed(path, option, option.help + hint, title, given)
+            yield Described(path, option, option.help + hint, title)
+
+
+def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) -> Iterator[click.Option]:
+    """One option for each setting of what ``config`` chose; ``given`` hears of those that the user sets."""
+    for setting in described(config, sections):
+        yield _typed(setting, given)
 
 
 def option_for(path: str, option: Option, title: str, given: Given) -> click.Option:
@@ -105,28 +131,28 @@ def option_for(path: str, option: Option, title: str, given: Given) -> click.Opt
     def keep(_path: str, text: Any) -> None:
         given(option.name, text)
 
-    return _typed(path, option, f"{option.help} {_bracket(option, option.default, BUILTIN)}", title, keep)
+    return _typed(Described(path, option, f"{option.help} {_bracket(option, option.default, BUILTIN)}", title), keep)
 
 
-def _typed(path: str, option: Option, text: str, title: str, given: Given) -> click.Option:
+def _typed(setting: Described, given: Given) -> click.Option:
     def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         assert param.name is not None
         if ctx.get_parameter_source(param.name) is click.core.ParameterSource.COMMANDLINE:
-            given(path, show(value))
+            given(setting.path, show(value))
 
-    flag, name = flag_of(path), re.sub(r"\W", "_", path)
-    if option.type is bool:
-        flags = [f"{each}/--no-{each.removeprefix('--')}" for each in (flag, _ALSO.get(path)) if each]
-        return Sectioned([*flags, name], default=None, expose_value=False, callback=keep, help=text, section=title)
-    value = Value(option)
+    name, section, text = setting.parameter, setting.title, setting.help
+    if setting.option.type is bool:
+        flags = [f"{each}/--no-{each.removeprefix('--')}" for each in setting.flags]
+        return Sectioned([*flags, name], default=None, expose_value=False, callback=keep, help=text, section=section)
+    value = Value(setting.option)
     return Sectioned(
-        [flag, *filter(None, [_ALSO.get(path)]), name],
+        [*setting.flags, name],
         type=value,
         metavar=value.bare if "|" in value.bare else value.bare.upper(),
         expose_value=False,
         callback=keep,
         help=text,
-        section=title,
+        section=section,
     )
 
 

@@ -1,0 +1,203 @@
+"""``ganzoo sweep``: train every combination of some settings."""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from ganzoo import options
+from ganzoo.cli import terminal
+from ganzoo.cli.axes import SOURCES, Axes, SweepCommand, grid_of
+from ganzoo.cli.shared import json_option
+from ganzoo.cli.typed import Sectioned
+from ganzoo.config import FAN_OUT, SECTIONS, STATIC
+from ganzoo.errors import GanzooError, Interrupted, UsageError
+from ganzoo.registry import build, registry
+from ganzoo.sweep import grid as grids
+from ganzoo.sweep.grid import Cell
+from ganzoo.sweep.work import Plan, Sweep, Tally, read_sweep, write_sweep
+
+_source: Final = partial(click.option, cls=Sectioned, section="Components", expose_value=False, multiple=True)
+_eval: Final = partial(click.option, cls=Sectioned, section="Evaluation", default=None)
+
+
+@click.command("sweep", cls=SweepCommand, components=tuple(SECTIONS), settings=(*SECTIONS, *STATIC, *FAN_OUT))
+@_source("--config", metavar="FILE,...", help="Settings file: TOML, or a run's config.json.")
+@_source("--preset", metavar="NAME,...", help="Settings by name; see 'ganzoo list presets'.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder of the sweep.")
+@click.option("--shard", metavar="I/N", help="Work on part I of N alone, counted from 1, as one job of an array.")
+@click.option("--retry", is_flag=True, default=False, help="Run those again that failed before.")
+@click.option("--dry-run", is_flag=True, default=False, help="List the runs, and what is refused and why; do nothing.")
+@click.option(
+    "--allow-incompatible", is_flag=True, default=False, help="Run combinations although a rule refuses them."
+)
+@_eval("--eval", "evaluate", is_flag=True, default=False, help="Evaluate each run when it is trained.")
+@_eval("--metric", "metrics", metavar="NAME,...", multiple=True, help="Scores to compute; goes with --eval.")
+@_eval("--eval.features", "features", metavar="NAME", help="Feature network of the scores.")
+@_eval("--eval.samples", "samples", type=click.IntRange(min=1), help="Samples that the scores are computed from.")
+@_eval("--eval.against", "against", metavar="DATASET[:SPLIT]", help="Data that the samples are held against.")
+@click.option("--quiet", "-q", is_flag=True, default=False, help="Say nothing while the runs go on.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    out: Path | None,
+    shard: str | None,
+    retry: bool,
+    dry_run: bool,
+    allow_incompatible: bool,
+    evaluate: bool,
+    quiet: bool,
+    as_json: bool,
+    **scores: Any,
+) -> None:
+    """Train every combination of some settings, and compare the runs.
+
+    \b
+    ganzoo sweep --out studies/losses --loss ns,wgan-gp --seed 0,1,2
+    ganzoo sweep --out studies/r1 --reg none,r1,r1+r2 --reg.r1.gamma 0.1,1 --jobs 2
+    ganzoo sweep --out studies/losses                go on where it was left
+
+    Options are those of 'ganzoo run', and each may have several values, separated by commas or given by repeating the
+    option. A value that holds commas itself is one value: --optim.betas 0,0.9 --optim.betas 0.5,0.999. Regularizers
+    that belong together are joined by +.
+    """
+    axes = ctx.obj
+    assert isinstance(axes, Axes)
+    request = _request(scores) if evaluate or any(scores.values()) else None
+    texts = axes.texts
+    if not texts and out is not None:
+        saved = read_sweep(out)
+        texts = {**saved["axes"], **saved["base"]}
+        request = request if request is not None else saved.get("evaluate")
+        allow_incompatible = allow_incompatible or bool(saved.get("allow_incompatible"))
+    every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible)
+    mine = every if shard is None else grids.shard(every, *_shard(shard))
+    if dry_run:
+        _list(mine, texts, as_json=as_json)
+        return
+    if out is None:
+        raise UsageError("Say in which folder the sweep is to be kept: --out DIR.")
+    sweep = _Sweeping(axes, out, texts, quiet=quiet)
+    sweep.run(every, mine, Plan([], request, retry=retry, allow_incompatible=allow_incompatible), as_json=as_json)
+
+
+class _Sweeping:
+    """One call of the command."""
+
+    def __init__(self, axes: Axes, out: Path, texts: dict[str, list[str]], *, quiet: bool) -> None:
+        self.axes, self.out, self.texts = axes, out, texts
+        self.say = (lambda _: None) if quiet else terminal.status
+
+    def run(self, every: list[Cell], mine: list[Cell], plan: Plan, *, as_json: bool) -> None:
+        from ganzoo.training.signals import StopSignals
+
+        launcher = build(registry().choose("launcher", self.axes.launcher, self._launcher_options()), None)
+        if plan.request is not None:
+            from ganzoo.evaluation.cell import check_available
+
+            check_available()
+        refused = [cell for cell in mine if cell.is_refused]
+        for cell in refused:
+            self.say(f"{cell.name}: refused: {' '.join(cell.sentences)}")
+        if len(refused) == len(mine):
+            raise UsageError(f"Each of the {len(mine)} runs is refused." if mine else "This shard has no runs.")
+        write_sweep(self.out, self._saved(every, plan))
+        kept = Plan([cell for cell in mine if not cell.is_refused], plan.request, plan.retry, plan.allow_incompatible)
+        sweep = Sweep(self.out, kept, self.say)
+        before = sweep.tally()
+        self.say(f"{_runs(len(kept.cells))} in {self.out}, {len(before.done)} done before, {len(refused)} refused.")
+        with StopSignals() as stop:
+            tally = sweep.run(launcher, lambda: stop.received)
+        self._report(tally, refused, as_json=as_json)
+        if stop.received and tally.left:
+            raise Interrupted(
+                f"Stopped with {_runs(len(tally.left))} left; the same command goes on with them.", stop.received
+            )
+        if tally.failed:
+            raise GanzooError(
+                f"{_runs(len(tally.failed))} failed; {self.out}/*/failed.json says why, and --retry tries again."
+            )
+
+    def _launcher_options(self) -> dict[str, Any]:
+        entry = registry().get("launcher", self.axes.launcher)
+        known = {option.name: option for option in entry.options}
+        return {name: known[name].parse(text, textual=True) for name, text in self.axes.launching.items()}
+
+    def _saved(self, every: list[Cell], plan: Plan) -> dict[str, Any]:
+        local = [name for name in os.environ.get("GANZOO_PLUGINS", "").split(",") if name]
+        return {
+            "axes": {path: texts for path, texts in self.texts.items() if len(texts) > 1},
+            "base": {path: texts for path, texts in self.texts.items() if len(texts) == 1},
+            "plugins": local,
+            "evaluate": plan.request,
+            "allow_incompatible": plan.allow_incompatible,
+            "cells": {cell.name: list(cell.sentences) for cell in every},
+        }
+
+    def _report(self, tally: Tally, refused: list[Cell], *, as_json: bool) -> None:
+        counts = [(len(tally.done), "done"), (len(tally.failed), "failed"), (len(tally.left), "left")]
+        words = ", ".join(f"{count} {word}" for count, word in [*counts, (len(refused), "refused")] if count)
+        self.say(f"{words[:1].upper()}{words[1:]}.")
+        if as_json:
+            terminal.dump(
+                {
+                    "format": "ganzoo-sweep-report/1",
+                    "sweep": str(self.out),
+                    "done": tally.done,
+                    "failed": tally.failed,
+                    "left": tally.left,
+                    "refused": {cell.name: list(cell.sentences) for cell in refused},
+                }
+            )
+
+
+def _request(scores: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the evaluation that were given."""
+    names = [name for text in scores.pop("metrics") for name in text.split(",") if name]
+    return {name: value for name, value in {"metrics": names or None, **scores}.items() if value is not None}
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard is I/N with I from 1 to N, such as 1/4, not {text!r}.")
+    return int(found[1]), int(found[2])
+
+
+def _list(every: list[Cell], texts: dict[str, list[str]], *, as_json: bool) -> None:
+    if as_json:
+        cells = [
+            {
+                "name": cell.name,
+                "status": "refused" if cell.is_refused else "works",
+                "sentences": list(cell.sentences),
+                "settings": {path: options.show(value) for path, value in cell.settings.items()},
+            }
+            for cell in every
+        ]
+        terminal.dump({"format": "ganzoo-sweep-cells/1", "axes": texts, "cells": cells})
+        return
+    swept = [path for path, values in texts.items() if len(values) > 1 and path not in SOURCES]
+    rows = [
+        (
+            cell.name,
+            *(options.show(cell.settings[path]) or "none" if path in cell.settings else "" for path in swept),
+            " ".join(["refused:", *cell.sentences]) if cell.is_refused else "works",
+        )
+        for cell in every
+    ]
+    terminal.table(("run", *(path.removeprefix("run.") for path in swept), "verdict"), rows, wrap=("verdict",))
+    refused = sum(cell.is_refused for cell in every)
+    terminal.status(f"{_runs(len(every))}, {refused} of them refused.")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'s' * (count != 1)}"

@@ -1,0 +1,44 @@
+"""Processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from ganzoo.api import Job, Launcher, Outcome, Work
+
+_PAUSE = 0.05
+"""Seconds between two looks at what runs."""
+
+
+class LocalLauncher(Launcher):
+    """Keeps ``jobs`` processes going."""
+
+    @property
+    def threads(self) -> int | None:
+        """An equal share of the cores; one job alone gets what torch chooses."""
+        jobs: int = self.config.jobs
+        return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+
+    def launch(self, jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
+        """See :class:`ganzoo.api.Launcher`."""
+        running: list[Work] = []
+        more = True
+        while more or running:
+            if stop():
+                more = False
+                for work in running:
+                    work.stop()
+            while more and len(running) < self.config.jobs and not stop():
+                job = next(jobs, None)
+                if job is None:
+                    more = False
+                else:
+                    running.append(Work(job))
+            time.sleep(_PAUSE)
+            for work in list(running):
+                outcome = work.poll()
+                if outcome is not None:
+                    running.remove(work)
+                    yield outcome
