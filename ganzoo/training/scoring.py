@@ -1,0 +1,127 @@
+"""Scores while a run trains: a curve, the best checkpoint, and an end when nothing gets better."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from ganzoo.api import Spec, UsageError
+from ganzoo.config import RunConfig
+from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
+from ganzoo.evaluation.cache import FeatureCache
+from ganzoo.evaluation.judge import Judge
+from ganzoo.evaluation.metrics import INCEPTION
+from ganzoo.evaluation.reference import reference_of
+from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.subjects import Network, uses_labels
+from ganzoo.training import checkpoint
+
+if TYPE_CHECKING:
+    from ganzoo.training.loop import Session
+
+AUTO: Final = {True: ("fid", "kid"), False: ("modes", "high_quality")}
+"""Scores that tell the best generator of images and of points; the next one counts where the one before is equal."""
+_SEED: Final = 0
+
+
+class Scoring:
+    """Scores the generator of a session, by one protocol all along.
+
+    Attributes:
+        seconds: how long it has taken so far, which is no time of training.
+        state: what a checkpoint keeps: the best scores so far, their step, and how often nothing was better since.
+
+    Raises:
+        UsageError: nothing can be scored, or the metric that tells the best is not computed.
+        MissingError: the feature network's weights are not here.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.seconds = 0.0
+        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0}
+        settings = session.settings
+        config, spec = session.run.config, session.run.spec
+        self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
+        self._judge = _judge(config, spec, session)
+        self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else 2000)
+        self._wanted = AUTO[spec.is_image] if settings.eval_metric == "auto" else (settings.eval_metric,)
+
+    def look(self) -> bool:
+        """Score, add a line to the metrics, and say whether this is the best generator so far."""
+        begun = time.monotonic()
+        session = self._session
+        gen = session.averaged
+        was_training = gen.training
+        self._subject.gen = gen.eval()
+        try:
+            scores, _ = self._judge.scores(self._subject, self._count, _SEED)
+        finally:
+            gen.train(was_training)
+        values = {score.name: score.value for score in scores}
+        session.keeper.line({"step": session.step, "scores": values})
+        session.observers.call("eval_end", run=session.run, metrics=values)
+        is_best = self._compare(scores)
+        session.say(
+            f"Step {session.step}: " + ", ".join(f"{score.label} {score.value:.5g}" for score in scores) + "."
+            + (" The best so far." if is_best else "")
+        )
+        self.seconds += time.monotonic() - begun
+        return is_best
+
+    def mark(self) -> None:
+        """Let the run's best checkpoint be the one of the present step."""
+        session = self._session
+        scores = dict(zip(self._wanted, self.state["values"], strict=False))
+        session.keeper.tried(
+            "The best checkpoint", lambda: checkpoint.mark_best(session.run.checkpoints, session.step, scores=scores)
+        )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing has become better for as long as the run is to be patient."""
+        patience = self._session.settings.eval_patience
+        return bool(patience) and self.state["waited"] >= patience
+
+    def _compare(self, scores: tuple[Score, ...]) -> bool:
+        found = {score.name: score for score in scores}
+        missing = [name for name in self._wanted[:1] if name not in found]
+        if missing:
+            raise UsageError(
+                f"The best generator cannot be told by {missing[0]!r}; the scores here are {', '.join(found)}: set "
+                "--eval-metric."
+            )
+        names = [name for name in self._wanted if name in found]
+        values = [found[name].value for name in names]
+        signs = [-1 if found[name].better == "lower" else 1 for name in names]
+        best = self.state["values"]
+        better = best is None or [s * v for s, v in zip(signs, values, strict=True)] > [
+            s * v for s, v in zip(signs, best, strict=True)
+        ]
+        if better:
+            self.state = {"step": self._session.step, "values": values, "waited": 0}
+        else:
+            self.state = {**self.state, "waited": self.state["waited"] + 1}
+        return better
+
+
+def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
+    reference = reference_of(config.data, session.dataset)
+    settings = config.run
+    name = extractor = None
+    if spec.is_image:
+        name = reference.extractor or INCEPTION if settings.eval_features == "auto" else settings.eval_features
+        extractor = build_extractor(name, {}, spec, reference).to(session.device)
+    subject = Network(session.bundle.gen, spec, {}, conditional=uses_labels(config.plan(spec)))
+    metrics = suitable(subject, reference, extractor, name, statistics=False)
+    return Judge(
+        metrics,
+        extractor=extractor,
+        name=name or "",
+        reference=reference,
+        real_samples=None,
+        device=session.device,
+        cache=FeatureCache(),
+    )
+
+
