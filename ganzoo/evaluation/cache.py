@@ -82,7 +82,7 @@ class FeatureCache:
         if not path.is_file():
             return None
         try:
-            tensors = _checked(path, expected)
+            tensors = _checked(path, key, expected)
         except GanzooError as err:
             if path.is_file():  # else another process cleared it
                 _LOG.warning("A file of the cache is damaged and computed again: %s", err)
@@ -94,7 +94,7 @@ class FeatureCache:
     def store(self, kind: str, key: str, tensors: Mapping[str, Tensor]) -> bool:
         """Keep tensors under a key; whether that worked, since a full disk is no reason to lose a result."""
         try:
-            save_tensors(self._path(kind, key), tensors, {"digest": _digest(tensors), "kind": kind, "key": key})
+            save_tensors(self._path(kind, key), tensors, {"digest": _digest(key, tensors), "kind": kind, "key": key})
         except GanzooError as err:
             _LOG.warning("Features are not kept for the next time: %s", err)
             return False
@@ -127,15 +127,15 @@ class FeatureCache:
         return self.root / kind / key[:2] / f"{key}.safetensors"
 
 
-def _checked(path: Path, expected: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+def _checked(path: Path, key: str, expected: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     tensors = load_tensors(path, expected)
-    if metadata_of(path).get("digest") != _digest(tensors):
+    if metadata_of(path).get("digest") != _digest(key, tensors):
         raise GanzooError(f"{path} does not have the hash that it was written with.")
     return tensors
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    made = hashlib.sha256()
+def _digest(key: str, tensors: Mapping[str, Tensor]) -> str:
+    made = hashlib.sha256(key.encode())
     for name, tensor in sorted(tensors.items()):
         made.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
         made.update(tensor.detach().cpu().contiguous().numpy().tobytes())
