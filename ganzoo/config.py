@@ -99,14 +99,15 @@ class RunConfig:
         for name in STATIC:
             yield name, None, getattr(self, name)
 
-    def flat(self) -> dict[str, Any]:
-        """Every path with its value."""
+    def flat(self, *, live: bool = True) -> dict[str, Any]:
+        """Every path with its value; without those that may change when a run is resumed unless ``live``."""
         flat: dict[str, Any] = {}
         for section, choice, config in self.sections():
             if choice is not None and not section.startswith("reg."):
                 flat[section] = choice.id
             for opt in options_of(type(config)):
-                flat[f"{section}.{opt.name}"] = getattr(config, opt.name)
+                if live or not opt.live:
+                    flat[f"{section}.{opt.name}"] = getattr(config, opt.name)
         flat["reg"] = tuple(reg.id for reg in self.regs)
         return flat
 
@@ -375,12 +376,8 @@ def read_file(path: Path) -> Layer:
 
 def changed(old: RunConfig, new: RunConfig) -> list[str]:
     """Paths in which two configurations differ and which may not change when a run is resumed."""
-    live = {f"run.{opt.name}" for opt in options_of(RunSettings) if opt.live}
-    for section, _, config in new.sections():
-        live |= {f"{section}.{opt.name}" for opt in options_of(type(config)) if opt.live}
-    before, after = old.flat(), new.flat()
-    paths = (before.keys() | after.keys()) - live
-    return sorted(path for path in paths if before.get(path) != after.get(path))
+    before, after = old.flat(live=False), new.flat(live=False)
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
 
 
 __all__ = [

@@ -54,3 +54,12 @@ class RunSettings:
         help="When a number is NaN or infinite: stop, skip the update, or go back to a checkpoint with new noise.",
     )
     nonfinite_limit: int = option(10, min=0, live=True, help="How often to skip or go back before the run stops.")
+    eval_every: int = option(0, min=0, live=True, help="Steps between two scores of the generator; 0: none.")
+    eval_metric: str = option("auto", live=True, help="The score that tells the best; auto: fid, or modes of points.")
+    eval_features: str = option("auto", live=True, help="Feature network of the scores; auto: what suits the data.")
+    eval_samples: int | None = option(
+        None, min=2, live=True, help="Samples that are scored; none: 2000 images, or 2500 points."
+    )
+    eval_patience: int = option(
+        0, min=0, live=True, help="Stop after so many scores without a better one; 0: train to the last step."
+    )

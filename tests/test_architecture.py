@@ -47,7 +47,7 @@ FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
     r"ganzoo(\.(errors|options|files|backends|launching|api|hookspecs|plugins|registry|settings|config|matrix|cli.*"
-    r"|data(\.naming)?|evaluation(\.(result|compare|cell))?|sweep.*|__main__))?"
+    r"|data(\.naming)?|evaluation(\.(result|facts|compare|cell))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

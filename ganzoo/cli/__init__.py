@@ -16,6 +16,7 @@ from ganzoo.errors import GanzooError, did_you_mean
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
     "sweep": ("ganzoo.cli.sweep", "Train every combination of some settings, and compare the runs."),
+    "compare": ("ganzoo.cli.compare", "Compare runs: their scores, settings, speed and size."),
     "sample": ("ganzoo.cli.sample", "Draw samples from a run or an export."),
     "export": ("ganzoo.cli.export", "Write a folder that anyone can sample from."),
     "eval": ("ganzoo.cli.eval", "Score a run, an export, or images from anything else."),

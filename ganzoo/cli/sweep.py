@@ -146,17 +146,25 @@ class _Sweeping:
         counts = [(len(tally.done), "done"), (len(tally.failed), "failed"), (len(tally.left), "left")]
         words = ", ".join(f"{count} {word}" for count, word in [*counts, (len(refused), "refused")] if count)
         self.say(f"{words[:1].upper()}{words[1:]}.")
-        if as_json:
-            terminal.dump(
-                {
-                    "format": "ganzoo-sweep-report/1",
-                    "sweep": str(self.out),
-                    "done": tally.done,
-                    "failed": tally.failed,
-                    "left": tally.left,
-                    "refused": {cell.name: list(cell.sentences) for cell in refused},
-                }
-            )
+        if not (as_json or tally.done):
+            return
+        from ganzoo.cli import compare
+
+        found = compare.compare([self.out])
+        if not as_json:
+            compare.show(found)
+            return
+        terminal.dump(
+            {
+                "format": "ganzoo-sweep-report/1",
+                "sweep": str(self.out),
+                "done": tally.done,
+                "failed": tally.failed,
+                "left": tally.left,
+                "refused": {cell.name: list(cell.sentences) for cell in refused},
+                "comparison": compare.to_dict(found),
+            }
+        )
 
 
 def _request(scores: dict[str, Any]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Reference:
             return
         if found.length is None:
             for start in range(0, n, _BATCH):
-                rng = torch.Generator().manual_seed(derive_seed("reference", start))
+                rng = torch.Generator(found.device).manual_seed(derive_seed("reference", start))
                 x, y = found.draw(min(_BATCH, n - start), rng)
                 yield (to_pixels(x) if self.spec.is_image else x), y
             return
@@ -101,6 +101,11 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
     title = _title(choice)
     _check(spec, subject.spec, title)
     return Reference(title, build(choice, spec).to("cpu"), choice.component.extractor)
+
+
+def reference_of(choice: Choice, dataset: Dataset) -> Reference:
+    """The reference that a data set is, which is built already."""
+    return Reference(_title(choice), dataset, choice.component.extractor)
 
 
 def _asked(against: str) -> tuple[str, dict[str, Any]]:

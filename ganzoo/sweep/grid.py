@@ -17,7 +17,6 @@ from typing import Any, Final
 from ganzoo import options
 from ganzoo.config import COMMAND_LINE, FAN_OUT, SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.options import options_of
 
 CHOOSING: Final = (*SECTIONS, "run.cond")
 """Settings on which it depends which other settings there are."""
@@ -123,18 +122,8 @@ def _cell(layers: Sequence[Layer], settings: dict[str, Any], swept: set[str], *,
 
 def digest(config: RunConfig, swept: set[str] | None = None) -> str:
     """Eight hexadecimal digits of all settings that results depend on, and of the live ones that are ``swept``."""
-    live = live_paths(config) - (swept or set())
-    return _hashed({path: options.jsonable(value) for path, value in config.flat().items() if path not in live})
-
-
-def live_paths(config: RunConfig) -> set[str]:
-    """The settings that may change when a run is resumed."""
-    return {
-        f"{section}.{opt.name}"
-        for section, _, settings in config.sections()
-        for opt in options_of(type(settings))
-        if opt.live
-    }
+    found = config.flat(live=False) | {path: value for path, value in config.flat().items() if path in (swept or ())}
+    return _hashed({path: options.jsonable(value) for path, value in found.items()})
 
 
 def shard(every: Sequence[Cell], part: int, parts: int) -> list[Cell]:

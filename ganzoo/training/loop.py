@@ -6,14 +6,14 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
 from ganzoo.data import Dataset, DataStream
 from ganzoo.errors import GanzooError, Interrupted
-from ganzoo.nn import EMA, Trainer
+from ganzoo.nn import EMA, Generator, Trainer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
@@ -32,6 +32,9 @@ _KEEP_AFTER: Final = 30.0
 """Seconds after which a run of slow steps keeps its state, so that a signal in the middle of one costs no more."""
 _COPY_SHARE: Final = 0.01
 """Share of the time that keeping the state may take."""
+if TYPE_CHECKING:
+    from ganzoo.training.scoring import Scoring
+
 _NEAR: Final = 1.0
 
 
@@ -80,9 +83,10 @@ class Session:
         self._history: list[dict[str, Tensor]] = []
         self._last_log = (0, 0.0)
         self._saved = -1  # step of the newest checkpoint that is of this state
-        self._drawn = -1
+        self._drawn = self._scored = -1
         self._timed_out = False
         self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
+        self.scoring = self._make_scoring()
         self.policy = Policy(self)
         self._monitor = Monitor(config, self.bundle, self.dataset)
         if self.bundle.communication.world == 1:  # several processes could not leave in the middle of a step alike
@@ -96,7 +100,13 @@ class Session:
     @property
     def seconds(self) -> float:
         """Seconds of training, over all sessions."""
-        return self._seconds + time.monotonic() - self._started
+        scoring = 0.0 if self.scoring is None else self.scoring.seconds
+        return self._seconds + time.monotonic() - self._started - scoring
+
+    @property
+    def averaged(self) -> Generator:
+        """The generator with averaged weights, or as it is where no average is kept."""
+        return self.bundle.gen if self.ema is None else self.ema.module
 
     def train(self) -> None:
         """Take the remaining steps, logging, drawing and saving at their intervals.
@@ -156,6 +166,8 @@ class Session:
             return  # it went back, or what is due at the end is done once, there
         if settings.sample_every and step % settings.sample_every == 0:
             self.draw()
+        if settings.eval_every and step % settings.eval_every == 0:
+            self.score()
         if settings.checkpoint_every and step % settings.checkpoint_every == 0:
             self.save(due=True)
         elif time.monotonic() - self._kept[0] > _KEEP_AFTER and not self.policy.check(thorough=True):
@@ -170,13 +182,16 @@ class Session:
                 self.bundle.broken.item()  # the device may be behind; wait for it, so that the end is exact
                 left = limit - (time.monotonic() - self._started)
             self._timed_out = left <= 0
-        return bool(self.stop.received) or self._timed_out
+        exhausted = self.scoring is not None and self.scoring.is_exhausted
+        return bool(self.stop.received) or self._timed_out or exhausted
 
     def _finish(self) -> None:
         if self._history:
             self.log()
         if self._drawn != self.step and (self.step != self.run.first_step or self.step == 0):
             self.draw()
+        if self.settings.eval_every and self._scored != self.step and not self.stop.received:
+            self.score()
         if self._saved != self.step:
             failed = self.save()
             if failed is not None:
@@ -195,7 +210,8 @@ class Session:
             raise Interrupted(
                 f"{name}: stopped after step {self.step} with everything saved; {go_on}", self.stop.received
             )
-        self.say(f"Stopped after step {self.step}, because the time is over (--max-time); {go_on}")
+        why = "the time is over (--max-time)" if self._timed_out else "the score gets no better (--eval-patience)"
+        self.say(f"Stopped after step {self.step}, because {why}; {go_on}")
 
     def _abandon(self) -> None:
         """Leave a step that takes too long, for the last good state."""
@@ -233,6 +249,14 @@ class Session:
         if look:
             self._watch()
 
+    def score(self) -> None:
+        """Score the generator; if it is the best one so far, save it and let the run's best checkpoint be that."""
+        if self.scoring is None or self.policy.check(thorough=True):
+            return
+        self._scored = self.step
+        if self.scoring.look() and self.save() is None and self._saved == self.step:
+            self.scoring.mark()
+
     def draw(self) -> None:
         """Draw the fixed latents and save them as a grid."""
         images = self.fixed_samples()
@@ -246,7 +270,7 @@ class Session:
     @torch.inference_mode()
     def fixed_samples(self) -> Tensor:
         """The fixed latents through the averaged generator: ``[n, *shape]`` float32 on the CPU."""
-        gen = self.bundle.gen if self.ema is None else self.ema.module
+        gen = self.averaged
         was_training = gen.training
         gen.eval()
         z, y = self.fixed
@@ -300,9 +324,16 @@ class Session:
         state.put_back(self, saved)
         self._history.clear()
         self._last_log = (self.step, self.seconds)
-        self._saved = self._drawn = -1
+        self._saved = self._drawn = self._scored = -1
         self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step)
         self.keeper.tried("Metrics", lambda: self.run.rewind_metrics(self.step))
+
+    def _make_scoring(self) -> Scoring | None:
+        if not self.settings.eval_every:
+            return None
+        from ganzoo.training.scoring import Scoring
+
+        return Scoring(self)
 
     def _fixed_latents(self) -> tuple[Tensor, Tensor | None]:
         """Latents of the grids, drawn on the CPU so that every device shows the same ones; classes in turn."""

@@ -121,7 +121,11 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` that hold metrics."""
-        return [line for line in self.lines() if "event" not in line]
+        return [line for line in self.lines() if "event" not in line and "scores" not in line]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The lines of ``metrics.jsonl`` that hold scores: ``step`` and ``scores``, a mapping from name to value."""
+        return [line for line in self.lines() if "scores" in line]
 
     def events(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl`` that hold warnings: ``step``, ``event`` and ``message``."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.config import RunConfig
-from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
 from ganzoo.evaluation.cache import FeatureCache
+from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.metrics import INCEPTION
 from ganzoo.evaluation.reference import reference_of
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 AUTO: Final = {True: ("fid", "kid"), False: ("modes", "high_quality")}
 """Scores that tell the best generator of images and of points; the next one counts where the one before is equal."""
 _SEED: Final = 0
+_FAKE: Final = 2000
+_REAL: Final = 10_000
+"""Real samples that are looked at: enough for a curve."""
 
 
 class Scoring:
@@ -44,7 +47,7 @@ class Scoring:
         config, spec = session.run.config, session.run.spec
         self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
         self._judge = _judge(config, spec, session)
-        self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else 2000)
+        self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else _FAKE)
         self._wanted = AUTO[spec.is_image] if settings.eval_metric == "auto" else (settings.eval_metric,)
 
     def look(self) -> bool:
@@ -63,7 +66,9 @@ class Scoring:
         session.observers.call("eval_end", run=session.run, metrics=values)
         is_best = self._compare(scores)
         session.say(
-            f"Step {session.step}: " + ", ".join(f"{score.label} {score.value:.5g}" for score in scores) + "."
+            f"Step {session.step}: "
+            + ", ".join(f"{score.label} {score.value:.5g}" for score in scores)
+            + "."
             + (" The best so far." if is_best else "")
         )
         self.seconds += time.monotonic() - begun
@@ -119,9 +124,7 @@ def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
         extractor=extractor,
         name=name or "",
         reference=reference,
-        real_samples=None,
+        real_samples=min(_REAL, reference.count) if reference.count is not None else _REAL,
         device=session.device,
         cache=FeatureCache(),
     )
-
-

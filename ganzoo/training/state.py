@@ -40,6 +40,8 @@ def capture(session: Session) -> Snapshot:
         "nonfinite": {"attempt": bundle.noise.attempt, "skipped": int(bundle.guard.skipped) if bundle.guard else 0},
         "random": _random_state(),
     }
+    if session.scoring is not None:
+        state["best"] = session.scoring.state
     return Snapshot(model, optimizer, state)
 
 
@@ -77,6 +79,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
     bundle.noise.attempt = nonfinite["attempt"]
     if bundle.guard is not None:
         bundle.guard.skipped.fill_(nonfinite["skipped"])
+    if session.scoring is not None and isinstance(saved.state.get("best"), dict):
+        session.scoring.state = {**session.scoring.state, **saved.state["best"]}
     _restore_random(saved.state["random"])
 
 

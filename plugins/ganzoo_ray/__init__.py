@@ -15,7 +15,7 @@ class RayConfig:
     address: str = option("", help="The cluster: host:port, 'auto', or empty for one on this machine alone.")
     num_cpus: float = option(1.0, above=0, help="Cores that a run reserves.")
     num_gpus: float = option(0.0, min=0, help="GPUs that a run reserves; a part of one lets several runs share it.")
-    ahead: int = option(0, min=0, help="Runs handed to the cluster at a time; 0: as many as it has cores for.")
+    jobs: int = option(0, min=0, help="Runs handed to the cluster at a time; 0: as many as it has cores for.")
 
 
 @hookimpl

@@ -1,0 +1,139 @@
+"""What a run says of itself, from the files that it keeps. Free of torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from ganzoo import options
+from ganzoo.config import SECTIONS, Layer, flatten, resolve
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.result import Result, read_results
+from ganzoo.training.run import read_config
+
+SEED: Final = "run.seed"
+STEPS: Final = "run.steps"
+_BUFFERS: Final = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
+"""How the tensors end that a network keeps and does not learn."""
+_LARGEST_HEADER: Final = 100_000_000
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one run says of itself.
+
+    Attributes:
+        path: its directory.
+        settings: path -> value of everything that results depend on, as its ``config.json`` has it.
+        unusual: those that are not what its components would choose by themselves.
+        asked, steps: steps that were asked for, and taken.
+        seconds, images: of training.
+        parameters: ``gen`` and ``disc`` -> how many numbers they learn, from the newest checkpoint.
+        results: its evaluations, oldest first.
+    """
+
+    path: Path
+    settings: Mapping[str, Any]
+    unusual: Mapping[str, Any]
+    asked: int
+    steps: int
+    seconds: float
+    images: int
+    parameters: Mapping[str, int]
+    results: tuple[Result, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return int(self.settings.get(SEED, 0))
+
+    @property
+    def key(self) -> str:
+        """Equal for runs that differ in the seed alone, or in what no result depends on."""
+        rest = {path: value for path, value in self.settings.items() if path != SEED}
+        return json.dumps([rest, self.asked], sort_keys=True, default=str)
+
+
+def facts_of(path: Path) -> Facts:
+    """What a run says of itself.
+
+    Raises:
+        UsageError: there is no run.
+    """
+    saved = read_config(path)
+    flat = {name: options.jsonable(value) for name, value in flatten(saved["config"], path.name).items()}
+    usual, live = _usual(json.dumps({section: flat.get(section) for section in SECTIONS}))
+    settings = {name: value for name, value in flat.items() if name not in live}
+    unusual = {
+        name: value
+        for name, value in settings.items()
+        if name not in (*SECTIONS, SEED) and not (name in usual and usual[name] == value)
+    }
+    last = _last_metrics(path / "metrics.jsonl")
+    return Facts(
+        path,
+        settings,
+        unusual,
+        int(flat.get(STEPS, 0)),
+        int(last.get("step", 0)),
+        float(last.get("seconds", 0.0)),
+        int(last.get("images", 0)),
+        count_parameters(path),
+        tuple(read_results(path)),
+    )
+
+
+def count_parameters(run: Path) -> dict[str, int]:
+    """``gen`` and ``disc`` -> how many numbers they learn, read from the head of the newest checkpoint's file."""
+    files = sorted(run.glob("checkpoints/step-*/model.safetensors"))
+    if not files:
+        return {}
+    try:
+        with files[-1].open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            head = json.loads(file.read(min(size, _LARGEST_HEADER)))
+        counts: dict[str, int] = {}
+        for name, tensor in head.items():
+            side = name.partition(".")[0]
+            if side in ("gen", "disc") and not name.endswith(_BUFFERS):
+                numel = 1
+                for length in tensor["shape"]:
+                    numel *= length
+                counts[side] = counts.get(side, 0) + numel
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return counts
+
+
+@cache
+def _usual(chosen: str) -> tuple[dict[str, Any], frozenset[str]]:
+    """The settings that components choose by themselves, and which settings no result depends on."""
+    try:
+        config = resolve(
+            [Layer("components", {name: value for name, value in json.loads(chosen).items() if value is not None})]
+        )
+    except GanzooError:  # a component of a plugin that is not here: everything is shown
+        config = resolve()
+        return {}, frozenset(config.flat().keys() - config.flat(live=False).keys())
+    every, lasting = config.flat(), config.flat(live=False)
+    return {name: options.jsonable(value) for name, value in lasting.items()}, frozenset(every.keys() - lasting.keys())
+
+
+def _last_metrics(file: Path) -> dict[str, Any]:
+    """The last line of metrics of a run."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    for text in reversed(lines):
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(line, dict) and not {"event", "scores"} & line.keys() and isinstance(line.get("step"), int):
+            return line
+    return {}
