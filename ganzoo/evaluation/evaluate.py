@@ -33,6 +33,7 @@ MODE_SAMPLES: Final = 2_500
 """Points that are drawn for mode coverage, as VEEGAN and PacGAN do."""
 STACKED_SAMPLES: Final = 26_000
 """Images that are drawn where classes are combinations, by the protocol of Stacked-MNIST."""
+_PLANE: Final = 2
 _log = logging.getLogger("ganzoo")
 
 
@@ -223,10 +224,15 @@ def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str
     import torch
 
     from ganzoo.outputs.field import save_field
+    from ganzoo.outputs.grids import save_grid
 
     points = torch.cat([x for x, _ in subject.samples(n, seed)])
     real = torch.cat([x for x, _ in judge.reference.samples(n)])
-    save_field(points, real, subject.critic(), file)
+    critic = subject.critic()
+    if critic is None or points.shape[1] != _PLANE:
+        save_grid(points, file, target=real)
+    else:
+        save_field(points, real, critic, file)
 
 
 def _keep(subject: Subject, result: Result, *, update: bool) -> None:

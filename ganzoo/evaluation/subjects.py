@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from ganzoo.data.files import ImageFiles, list_images
 from ganzoo.data.images import common_shape, decode_images
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import sha256
-from ganzoo.nn import Discriminator, Generator
+from ganzoo.nn import Generator
 from ganzoo.outputs.grids import to_uint8
 from ganzoo.outputs.sampling import batches, latents
 from ganzoo.outputs.source import CONFIG, Say, Source, open_source
@@ -23,6 +23,8 @@ from ganzoo.registry import build, registry
 
 Samples = Iterator[tuple[Tensor, Tensor | None]]
 """Batches of images ``[B, C, H, W]`` uint8 or points ``[B, D]`` float32 on the CPU, with the labels ``[B]`` or None."""
+
+Critic = Callable[[Tensor], Tensor]
 
 _CHUNK: Final = 2048
 
@@ -52,8 +54,8 @@ class Subject(ABC):
     def samples(self, n: int, seed: int) -> Samples:
         """``n`` samples, a function of the seed."""
 
-    def critic(self) -> Discriminator | None:
-        """The discriminator that belongs to it, if there is one."""
+    def critic(self) -> Critic | None:
+        """The discriminator that belongs to it, if there is one; of a conditional one the mean over the classes."""
         return None
 
 
@@ -85,11 +87,15 @@ class Network(Subject):
             part = slice(start, start := start + len(drawn))
             yield (to_pixels(drawn) if self.spec.is_image else drawn), (None if labels is None else labels[part])
 
-    def critic(self) -> Discriminator | None:
+    def critic(self) -> Critic | None:
         try:
-            return self.source.discriminator()[0] if self.source is not None else None
+            disc = self.source.discriminator()[0] if self.source is not None else None
         except MissingError:
             return None
+        classes = self.spec.num_classes
+        if disc is None or not classes:
+            return disc
+        return lambda x: torch.stack([disc(x, torch.full((len(x),), k)) for k in range(classes)]).mean(0)
 
 
 class Pictures(Subject):
