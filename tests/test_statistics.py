@@ -25,7 +25,8 @@ def normal(n: int, dim: int, seed: int, scale: float = 1.0, shift: float = 0.0) 
     rng = torch.Generator().manual_seed(seed)
     mix = torch.randn(dim, dim, generator=torch.Generator().manual_seed(7)) / dim**0.5
     fall = torch.logspace(0, -2, dim)
-    return (torch.randn(n, dim, generator=rng) * fall * scale) @ mix + shift
+    made: Tensor = (torch.randn(n, dim, generator=rng) * fall * scale) @ mix + shift
+    return made
 
 
 def moments_of(features: Tensor, sizes: list[int]) -> Moments:

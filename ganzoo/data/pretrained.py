@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +97,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         return load_tensors(path)
     foreign = f"{path} holds no weights: a file of weights has tensors by name, and nothing else"
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of TorchScript archives before it refuses them
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise GanzooError(f"{foreign}; what else is in it could run code, so it is not read.") from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile) as err:
