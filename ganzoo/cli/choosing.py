@@ -131,10 +131,11 @@ class ChoosingCommand(click.Command):
 
 
 def _saved(run: Path) -> Layer:
-    file = run / "config.json"
-    if not file.is_file():
-        raise UsageError(f"There is no run in {run}: it has no config.json.")
-    return replace(read_file(file), optional=True)  # of another component now chosen, what was saved does not apply
+    from ganzoo.training.run import read_config
+
+    read_config(run)  # says what is wrong with it
+    # Of another component that is chosen now, what was saved does not apply.
+    return replace(read_file(run / "config.json"), optional=True)
 
 
 def _said(section: str, value: Any) -> dict[str, Any]:
