@@ -281,19 +281,27 @@ class Plan:
         }
 
     def broken_rules(self) -> list[str]:
-        """The sentences of all rules that this plan breaks."""
-        sentences = []
+        """The sentences of all rules that this plan breaks, one for each reason."""
+        broken: dict[str, list[tuple[str, str]]] = {}
+        words = self.words()
         for choice in self.choices:
             for rule in choice.component.rules:
                 try:
                     if rule.broken_by(self):
-                        sentences.append(rule.sentence(self))
+                        what, why, instead = (t.format_map(words) for t in (rule.what, rule.why, rule.instead))
+                        broken.setdefault(why, []).append((what, instead))
                 except Exception as err:
                     raise GanzooError(
                         f"A rule of the {choice.component.kind} {choice.id} fails ({type(err).__name__}: {err}); "
                         "this is for the plugin's author to mend."
                     ) from err
-        return list(dict.fromkeys(sentences))
+        return [_one_sentence(why, *zip(*dict.fromkeys(found), strict=True)) for why, found in broken.items()]
+
+
+def _one_sentence(why: str, whats: tuple[str, ...], insteads: tuple[str, ...]) -> str:
+    """What several parts refuse for one reason, said once: the first of them, and what to do instead of each."""
+    first, *others = dict.fromkeys(insteads)
+    return f"{whats[0]}: {why}; {' and '.join([first, *(other.removeprefix('choose ') for other in others)])}."
 
 
 SAMPLE_GRADIENT_RULES: Final = (

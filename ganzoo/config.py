@@ -9,8 +9,6 @@ command line. The value ``auto`` says nothing, so that the layer below decides.
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +18,7 @@ from ganzoo import options
 from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import Option, options_of
+from ganzoo.reading import read_table
 from ganzoo.registry import Registry, registry
 from ganzoo.settings import OptimConfig, RunSettings
 
@@ -186,7 +185,7 @@ class _Resolver:
             names, origin, textual = self._say(section, DEFAULTS[section])
             for name in _names(names, section, textual=textual):
                 if not isinstance(name, str):
-                    raise UsageError(f"{section} ({origin}) must be a name, not {options.show(name)}.")
+                    raise UsageError(f"{section} ({origin}) must be a name, not {options.given(name)}.")
                 entry = self.registry.get(kind, name)
                 part = entry.component
                 key = f"reg.{part.name}" if section == "reg" else section
@@ -303,12 +302,16 @@ def _names(value: Any, section: str, *, textual: bool) -> tuple[Any, ...]:
 def _expand(layer: Layer) -> Layer:
     """Shorthands written out: ``steps`` is ``run.steps``, ``optim.lr`` sets both sides' (below what names a side)."""
     run = {opt.name for opt in options_of(RunSettings)}
+    given: object = layer.values
+    if not isinstance(given, Mapping) or not all(isinstance(path, str) for path in given):
+        raise UsageError(f"The settings ({layer.origin}) must be a mapping from path to value.")
     values: dict[str, Any] = {}
-    for path, value in layer.values.items():
+    flat = flatten(layer.values, layer.origin)
+    for path, value in flat.items():
         section, _, name = path.partition(".")
         for target in FAN_OUT.get(section, ()):
             values.setdefault(f"{target}.{name}", value)
-    for path, value in layer.values.items():
+    for path, value in flat.items():
         if path.partition(".")[0] in FAN_OUT:
             continue
         values[f"run.{path}" if path in run else SHORTHAND.get(path, path)] = value
@@ -327,19 +330,19 @@ def _with_conditional_pair(layers: list[Layer]) -> list[Layer]:
 
 
 def flatten(nested: Mapping[str, Any], origin: str) -> dict[str, Any]:
-    """The flat form of a TOML or JSON configuration.
+    """The flat form of a TOML or JSON configuration; what is flat stays as it is.
 
     Raises:
         UsageError: a table stands where a value belongs, or the other way round.
     """
     flat: dict[str, Any] = {}
     for section, table in nested.items():
-        if not isinstance(table, Mapping):
+        if not isinstance(table, Mapping) or "." in section:
             flat[section] = table
         elif section == "reg":
             flat["reg"] = tuple(table)
             for name, settings in table.items():
-                if not isinstance(settings, Mapping):
+                if not isinstance(settings, Mapping) or not isinstance(name, str):
                     raise UsageError(f"reg.{name} ({origin}) must be a table of options.")
                 short = name.rpartition("/")[2]
                 flat |= {f"reg.{short}.{key}": value for key, value in settings.items()}
@@ -358,17 +361,13 @@ def read_file(path: Path) -> Layer:
         UsageError: it is not there, not readable, or not TOML or JSON.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        nested = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        nested = read_table(path)
     except FileNotFoundError:
         raise UsageError(f"There is no configuration file {path}.") from None
-    except (OSError, UnicodeDecodeError) as err:
+    except OSError as err:
         raise UsageError(f"The configuration file {path} cannot be read: {err}.") from None
-    except (ValueError, RecursionError) as err:
-        kind = "JSON" if path.suffix == ".json" else "TOML"
-        raise UsageError(f"{path} is not valid {kind}: {err}.") from None
-    if not isinstance(nested, dict):
-        raise UsageError(f"{path} must hold a table of settings, not a {type(nested).__name__}.")
+    except ValueError as err:
+        raise UsageError(f"{path} {err}.") from None
     if isinstance(nested.get("config"), dict) and "format" in nested:
         nested = nested["config"]
     return Layer(f"file {path.name}", flatten(nested, path.name))

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
+from typing import Final
+
+_LONGEST: Final = 2000
+_OFFERED: Final = 12
+_COMPARED: Final = 60
+_JOINERS: Final = "\u200c\u200d"
 
 
 class GanzooError(Exception):
     """An expected failure. Its message says what is wrong, where, and what to do; it needs no traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """One line of sane length: parts of it may come from files of strangers."""
+        text = printable(super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 class UsageError(GanzooError):
@@ -39,9 +51,30 @@ class Interrupted(GanzooError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A sentence that offers the names closest to ``word``, or else all that ``known`` holds; starts with a blank."""
+    """A sentence that offers the names closest to ``word``, or else what ``known`` holds; starts with a blank."""
     names = sorted(set(known))
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(word[:_COMPARED], names, n=3, cutoff=0.6)
     if close:
         return f" Did you mean {' or '.join(close)}?"
-    return f" There is {', '.join(names)}." if names else ""
+    more = f" and {len(names) - _OFFERED} more" if len(names) > _OFFERED + 1 else ""
+    return f" There is {', '.join(names[:_OFFERED] if more else names)}{more}." if names else ""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """``text`` without what a terminal obeys or a reader cannot see, which names from a stranger's file may hold.
+
+    White space becomes a blank, all else that is not printed its escape: ``\\x1b``, ``\\u202e``.
+
+    Args:
+        text: any text, with lone surrogates too.
+        keep: characters to leave as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    if char in "\t\n\r\v\f" or unicodedata.category(char) == "Zs":
+        return " "
+    return char if char in _JOINERS else char.encode("unicode_escape").decode("ascii")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
 import re
 import types
@@ -41,6 +42,8 @@ _KEY: Final = "ganzoo"
 _TIME: Final = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "dhms"))
 _UNITS: Final = (86400, 3600, 60, 1)
 _NAMES: Final[dict[Any, str]] = {str: "text", Path: "path", bool: "true|false", Seconds: "time"}
+_SHOWN: Final = 200
+_LARGEST: Final = 2**63
 _TRUE: Final = {"true", "yes", "on", "1"}
 _FALSE: Final = {"false", "no", "off", "0"}
 
@@ -113,8 +116,7 @@ class Option:
         try:
             value = _convert(raw, self.type, textual=textual)
         except UsageError:
-            given = repr(raw) if isinstance(raw, str) else show(raw)
-            raise UsageError(f"must be {self.type_name}, not {given}") from None
+            raise UsageError(f"must be {self.type_name}, not {given(raw)}") from None
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, (int, float)) and not isinstance(number, bool):
                 self._check_bounds(number, raw)
@@ -123,12 +125,13 @@ class Option:
     def _check_bounds(self, number: Any, raw: Any) -> None:
         wrong = (
             (isinstance(number, float) and not math.isfinite(number))
+            or (isinstance(number, int) and abs(number) >= _LARGEST)
             or (self.min is not None and number < self.min)
             or (self.max is not None and number > self.max)
             or (self.above is not None and number <= self.above)
         )
         if wrong:
-            raise UsageError(f"must be {self.type_name}, not {show(raw)}")
+            raise UsageError(f"must be {self.type_name}, not {given(raw, quoted=False)}")
 
 
 def options_of(config: type[Any]) -> tuple[Option, ...]:
@@ -188,6 +191,20 @@ def show(value: Any) -> str:
     return str(value)
 
 
+def given(raw: Any, *, quoted: bool = True) -> str:
+    """A value that was refused, for a sentence: text in quotes, lists and tables as JSON, all of it short."""
+    try:
+        if isinstance(raw, str):
+            text = repr(raw) if quoted else raw
+        elif isinstance(raw, (list, tuple, dict)):
+            text = json.dumps(raw, default=str, skipkeys=True)
+        else:
+            text = show(raw)
+    except (ValueError, RecursionError):  # nested absurdly deep, or a number of thousands of digits
+        text = f"such a {type(raw).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
+
+
 def jsonable(value: Any) -> Any:
     """An option's value as JSON and TOML write it."""
     if isinstance(value, tuple):
@@ -225,7 +242,7 @@ def _type_words(hint: Any) -> str:
 
 def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    problem = UsageError(f"must be {_type_words(hint)}, not {show(raw)!r}")
+    problem = UsageError("does not fit")  # Option.parse says it in words
     if _is_union(hint):
         if raw is None or (isinstance(raw, str) and raw.lower() == "none"):
             return None

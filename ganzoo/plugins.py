@@ -197,4 +197,4 @@ def _import_file(path: Path) -> ModuleType:
 
 def _one_line(err: BaseException) -> str:
     text = " ".join(str(err).split())
-    return f"{type(err).__name__}: {text}" if text else type(err).__name__
+    return text if text and isinstance(err, GanzooError) else ": ".join(filter(None, (type(err).__name__, text)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,7 +114,6 @@ BAD = [
     ("run --config wrong.toml", "gen.width (file wrong.toml) must be int >= 1, not 'wide'."),
     ("run --config .", "cannot be read"),
     ("run --preset nope", "There is no preset 'nope'."),
-    ("run --resume nope", "There is no run in nope: it has no config.json."),
     ("run --data ring --gen dcgan --dry-run", "choose --gen mlp"),
     ("run --data ring --loss wgan-gp --disc.norm batch --dry-run", "batch norm"),
     ("list nope", "There is no kind 'nope'."),
@@ -125,13 +125,11 @@ BAD = [
     ("show preset/nope", "There is no preset 'nope'."),
     ("plugins --chekc", "--check"),
     ("sample", "Missing argument 'RUN_OR_EXPORT'."),
-    ("sample nope", "'nope' does not exist."),
     ("sample . -n 0", "Invalid value for '-n'"),
     ("sample . -n many", "Invalid value for '-n'"),
     ("sample . --label -1", "Invalid value for '--label'"),
     ("sample . --seed x", "Invalid value for '--seed'"),
     ("export", "Missing argument 'RUN_OR_WEIGHTS'."),
-    ("export nope", "'nope' does not exist."),
     ("export . --gen dcgan", "A run says itself what it holds; leave out --gen."),
     ("export . --shape 3,64,64", "leave out --shape."),
     ("export words.txt", "add --gen, --shape and --out."),
@@ -338,3 +336,41 @@ def test_output_survives_a_narrow_encoding_and_a_closed_pipe() -> None:
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+TYPOS = """
+from ganzoo.api import Component, Preset, hookimpl
+@hookimpl
+def ganzoo_components():
+    recipe = {"run.stepz": 3, "gen_optim.lrr": 1.0, "optim.lr": 1.0, "gen.other_plugins_option": 1, "stepz": 3}
+    yield Component("loss", "typo", target="typos:Loss", recipe=recipe, summary="A loss.")
+@hookimpl
+def ganzoo_presets():
+    yield Preset("typo", "A preset.", {"disc_optim.betaz": 1})
+class Loss: ...
+"""
+
+
+def test_a_check_names_settings_of_recipes_and_presets_that_nothing_has(ganzoo: Ganzoo, tmp_path: Path) -> None:
+    (tmp_path / "typos.py").write_text(TYPOS, encoding="utf-8")
+    done = ganzoo("plugins", "--check", "-p", "typos.py")
+    assert done.code == 0
+    warned = [line for line in done.err.splitlines() if line.startswith("Warning: ")]
+    assert [path for line in warned for path in re.findall(r"sets '(.*?)'", line)] == [
+        "run.stepz",
+        "gen_optim.lrr",
+        "stepz",
+        "disc_optim.betaz",
+    ]
+    assert "the recipe of loss typo (typos) sets 'run.stepz', which does not exist" in warned[0]
+    assert "Did you mean run.steps" in warned[0]
+
+
+@pytest.mark.parametrize("text", ["\x1b[31mred", "a\x9b2Jb", "\u202eevil", "bell\x07", "line\rover", "del\x7f"])
+def test_what_a_terminal_obeys_is_shown_as_its_escape(ganzoo: Ganzoo, tmp_path: Path, text: str) -> None:
+    done = ganzoo("run", "--gen", text)
+    assert done.code == 2
+    assert all(char.isprintable() or char == "\n" for char in done.err)
+    done = ganzoo("run", "--config", f"{text}.toml")
+    assert done.code == 2
+    assert all(char.isprintable() or char == "\n" for char in done.err)

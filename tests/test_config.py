@@ -100,8 +100,8 @@ def test_regularizers_are_named_in_a_list_or_with_commas() -> None:
         ({"batchsize": 3}, r"There is no setting 'batchsize' .*Did you mean batch_size"),
         ({"optim.lr": 0}, r"gen_optim\.lr \(file x\.toml\) must be float > 0, not 0"),
         ({"optim.learning": 1}, r"There is no setting 'gen_optim\.learning'"),
-        ({"gen_optim.betas": [0.5]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not 0\.5"),
-        ({"gen_optim.betas": [0.5, 2.0]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not 0\.5,2"),
+        ({"gen_optim.betas": [0.5]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not \[0\.5\]"),
+        ({"gen_optim.betas": [0.5, 2.0]}, r"gen_optim\.betas .* must be float,float from 0 to 1, not \[0\.5, 2\.0\]"),
         ({"disc_optim.name": "lion"}, r"disc_optim\.name .* must be adam\|adamw\|rmsprop\|sgd, not 'lion'"),
         ({"reg.r1.gamma": 1.0}, r"'reg\.r1\.gamma' .* is not used; add --reg r1"),
         ({"reg": ["r1"], "reg.r1.gama": 1.0}, r"There is no setting 'reg\.r1\.gama'.*Did you mean reg\.r1\.gamma"),
@@ -196,7 +196,11 @@ def test_the_config_of_a_run_is_read_with_what_stands_around_it(tmp_path: Path) 
         ("x.toml", b"steps = ", r"x\.toml is not valid TOML"),
         ("x.toml", b"\xff\xfe", r"x\.toml cannot be read"),
         ("x.json", b"{", r"x\.json is not valid JSON"),
-        ("x.json", b"[" * 100_000, r"x\.json is not valid JSON"),
+        ("x.json", b"[" * 100_000, r"x\.json is nested absurdly deep"),
+        ("x.json", b'{"steps": 1, "steps": 2}', r"x\.json is not valid JSON: it says 'steps' twice"),
+        ("x.toml", b"steps = 0x" + b"f" * 5000, r"steps \(file x\.toml\) must be int"),
+        ("x.toml", b"#" * (2**20 + 1), r"x\.toml is absurdly long"),
+        ("x.toml", b'gen = ["dcgan"]', r'gen \(file x\.toml\) must be a name, not \["dcgan"\]'),
         ("x.json", b"[1]", r"must hold a table of settings, not a list"),
         ("x.json", b"3", r"must hold a table of settings, not a int"),
         ("x.toml", b"[reg]\nr1 = 3", r"reg\.r1 \(x\.toml\) must be a table of options"),
@@ -263,3 +267,35 @@ def test_a_recipe_may_speak_of_one_component_alone() -> None:
     assert resolve().gen.config.width == 48
     assert resolve().origins["gen.width"] == "recipe of dataset digits"
     assert resolve([Layer("command line", {"gen": "mlp", "disc": "mlp"})]).gen.config.width == 128
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.TOML", b"[gen]\nwidth = 32"),
+        ("x.toml", b"\xef\xbb\xbf[gen]\nwidth = 32"),
+        ("x.JSON", b'{"gen": {"width": 32}}'),
+        ("x.json", b'\xef\xbb\xbf{"gen": {"width": 32}}'),
+    ],
+)
+def test_suffixes_in_capitals_and_byte_order_marks_are_no_obstacle(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert resolve([read_file(tmp_path / name)]).gen.config.width == 32
+
+
+def test_a_mapping_may_be_nested_as_files_are() -> None:
+    nested = Layer("arguments", {"gen": {"name": "dcgan", "width": 32}, "reg": {"r1": {"gamma": 3.0}}, "steps": 7})
+    flat = Layer("arguments", {"gen": "dcgan", "gen.width": 32, "reg": ["r1"], "reg.r1.gamma": 3.0, "steps": 7})
+    assert resolve([nested]) == resolve([flat])
+    wrong: Any = 5
+    with pytest.raises(UsageError, match=r"The settings \(arguments\) must be a mapping"):
+        resolve([Layer("arguments", wrong)])
+
+
+def test_long_lists_and_long_words_make_no_long_sentences() -> None:
+    with pytest.raises(UsageError, match=r"and \d+ more") as caught:
+        resolve([Layer("arguments", {"qqqq": 3})])
+    assert len(str(caught.value)) < 400
+    with pytest.raises(UsageError) as caught:
+        resolve([Layer("arguments", {"gen": "x" * 10**6})])
+    assert len(str(caught.value)) < 2100

@@ -2,11 +2,13 @@
 
 Before a block, ``<!-- run -->`` has it run (``<!-- run: 2 -->`` expects that exit code), ``<!-- file: NAME -->`` has it
 written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of other blocks, and within the text,
-``ganzoo run`` is tried with ``--dry-run``, and Python is compiled.
+``ganzoo run`` is tried with ``--dry-run``, and Python is compiled. What installs or tests is proven word by word.
 """
 
 from __future__ import annotations
 
+import ast
+import itertools
 import re
 import shlex
 import subprocess
@@ -33,6 +35,10 @@ COMPONENTS = [page for page in PAGES if page.startswith("docs/components/")]
 WRITTEN = ["README.md", "CONTRIBUTING.md", *(page for page in PAGES if page not in COMPONENTS)]
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = ("--batch-size", "8", "--samples", "4")
+SHELL = {"console", "sh"}
+OTHER_LANGUAGES = {"python", "toml", "text", "json"}
+TUTORIAL = "docs/tutorial/6-plugin.md"
+"""Its block in ``sh`` is run line by line by ``test_plugin_packages.py``, in an environment of its own."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +154,52 @@ def test_what_a_page_shows_works(
                 assert not command.startswith("ganzoo"), f"{command!r} is not tried; mark its block with <!-- run -->"
     for command in within_text(page):
         assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
+
+
+def proven(command: str) -> bool:
+    """Whether a line that installs or tests says what is there: files, pinned packages, sessions of nox."""
+    program, *words = command.replace(".venv/bin/", "").split()
+    if program == "pip":
+        verb, *what = words
+        files = [word for before, word in itertools.pairwise(words) if before == "-c"]
+        packages = {word for word in what if word not in {"-c", "-e", ".", *files}}
+        return verb == "install" and all((ROOT / file).is_file() for file in files) and packages <= PINNED
+    if program == "nox":
+        return not words or (words[0] == "-s" and words[1] in SESSIONS and words[2:3] in ([], ["--"]))
+    return command in {"python3 -m venv .venv", ".venv/bin/ganzoo run"}
+
+
+PINNED = {line.partition("==")[0] for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+SESSIONS = {
+    node.name
+    for node in ast.parse((ROOT / "noxfile.py").read_text(encoding="utf-8")).body
+    if isinstance(node, ast.FunctionDef) and any("session" in ast.unparse(mark) for mark in node.decorator_list)
+}
+
+
+def test_every_line_of_shell_is_run_or_proven() -> None:
+    """A new kind of block or of line fails here, until a test runs it or :func:`proven` knows it."""
+    for page in [*WRITTEN, *COMPONENTS]:
+        for block in blocks(page):
+            assert block.language in SHELL | OTHER_LANGUAGES, (page, block.language)
+            if block.language not in SHELL or (page == TUTORIAL and block.language == "sh"):
+                continue
+            lines = block.commands if block.language == "console" else block.text.splitlines()
+            assert lines, (page, block.text)
+            for command in itertools.chain.from_iterable(line.split(" && ") for line in lines):
+                if block.language == "console" and command.startswith("ganzoo "):
+                    continue  # the tests of pages run or try these, and refuse others
+                assert proven(command), (page, command)
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for command in re.findall(r"`(nox -s [^`]+|pip install -[ce][^`]+)`", text):
+            assert proven(command), (page, command)
+
+
+@pytest.mark.parametrize(
+    "command", ["pip install nonesuch", "nox -s nonesuch", "pip uninstall torch", "pip install -c no.txt .", "make"]
+)
+def test_what_is_not_there_is_not_proven(command: str) -> None:
+    assert not proven(command)
 
 
 @pytest.mark.parametrize("page", COMPONENTS)

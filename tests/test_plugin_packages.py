@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,30 @@ def test_a_new_package_installs_passes_its_tests_and_trains(ganzoo: Call, python
         assert (saved["gen"]["name"], saved["loss"]["name"]) == ("own-first/own-first", "own-first/own-first")
     finally:
         run(python, None, "-m", "pip", "uninstall", "-q", "-y", "ganzoo-own-first")
+
+
+def test_the_tutorials_package_does_what_the_tutorial_says(ganzoo: Call, python: Path, tmp_path: Path) -> None:
+    """Every line of the page's block in ``sh``, in order; pip only without network, and not editable."""
+    page = (ROOT / "docs" / "tutorial" / "6-plugin.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert "ganzoo plugins new acme" in page
+    ganzoo("plugins", "new", "acme")
+    folder = tmp_path
+    try:
+        for program, *words in (line.split() for line in block.splitlines()):
+            if program == "cd":
+                folder /= words[0]
+            elif program == "pip":
+                assert words == ["install", "-e", ".", "pytest"]  # pytest is lent
+                install(python, str(folder))
+            elif program == "pytest":
+                done = run(python, folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
+                assert done.returncode == 0, done.stdout
+            else:
+                assert program == "ganzoo"
+                ganzoo(*words, *(FEW if words[0] == "run" else ()))
+    finally:
+        run(python, None, "-m", "pip", "uninstall", "-q", "-y", "ganzoo-acme")
 
 
 def test_a_new_package_uses_every_word_of_its_name(tmp_path: Path) -> None:

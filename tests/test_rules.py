@@ -36,6 +36,14 @@ def ids(choice: dict[str, Any]) -> str:
     return "-".join(choice.values())
 
 
+def test_what_two_parts_refuse_for_one_reason_is_said_once() -> None:
+    (sentence,) = sentences(POINTS, gen="dcgan", disc="dcgan")
+    assert sentence == (
+        "The generator dcgan cannot be used with the data set digits: its convolutions need images, and the samples "
+        "are points of shape 2; choose --gen mlp and --disc mlp."
+    )
+
+
 @pytest.mark.parametrize("choice", PENALISED, ids=ids)
 @pytest.mark.parametrize("disc", ["dcgan", "mlp", "cgan"])
 def test_penalties_take_batch_norm_off_the_critic(disc: str, choice: dict[str, Any]) -> None:

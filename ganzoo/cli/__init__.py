@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 import ganzoo
-from ganzoo.errors import GanzooError, did_you_mean
+from ganzoo.errors import GanzooError, did_you_mean, printable
 
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
@@ -101,14 +101,14 @@ def _report(err: BaseException) -> int:
         click.echo("Interrupted.", err=True)
         return 130
     if isinstance(err, click.ClickException):
-        click.echo(f"Error: {err.format_message()}", err=True)
+        click.echo(f"Error: {printable(err.format_message())}", err=True)
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"Try '{err.ctx.command_path} --help'.", err=True)
         return err.exit_code
     if isinstance(err, GanzooError):
         click.echo(f"Error: {err}", err=True)
         return err.exit_code
-    text = " ".join(str(err).split())
+    text = printable(" ".join(str(err).split()))
     click.echo(
         f"Error: this should not have happened: {type(err).__name__}{': ' if text else ''}{text} "
         "(set GANZOO_DEBUG=1 to see where).",

@@ -20,7 +20,7 @@ from ganzoo.cli.shared import PLUGIN_HELP
 from ganzoo.cli.typed import Sectioned, component_options, typed_options
 from ganzoo.config import COMMAND_LINE, SECTIONS, SHORTHAND, Layer, RunConfig, read_file, resolve
 from ganzoo.data.naming import data_settings
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError
 from ganzoo.options import options_of
 from ganzoo.plugins import add_local
 from ganzoo.registry import registry
@@ -133,10 +133,11 @@ class ChoosingCommand(click.Command):
 
 
 def _saved(run: Path) -> Layer:
-    file = run / "config.json"
-    if not file.is_file():
-        raise UsageError(f"There is no run in {run}: it has no config.json.")
-    return replace(read_file(file), optional=True)  # of another component now chosen, what was saved does not apply
+    from ganzoo.training.run import read_config
+
+    read_config(run)  # says what is wrong with it
+    # Of another component that is chosen now, what was saved does not apply.
+    return replace(read_file(run / "config.json"), optional=True)
 
 
 def settings_said(section: str, value: Any) -> dict[str, Any]:

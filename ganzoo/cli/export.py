@@ -11,7 +11,7 @@ from ganzoo.api import Spec
 from ganzoo.cli import terminal
 from ganzoo.cli.choosing import choosing_command, choosing_of
 from ganzoo.cli.shared import json_option
-from ganzoo.errors import UsageError
+from ganzoo.errors import MissingError, UsageError
 from ganzoo.options import options_of
 
 
@@ -28,7 +28,7 @@ class Shape(click.ParamType):  # type: ignore[type-arg]  # generic in new click 
 
 
 @choosing_command("export", components=("gen",), settings=("gen",))
-@click.argument("source", metavar="RUN_OR_WEIGHTS", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", metavar="RUN_OR_WEIGHTS", type=click.Path(path_type=Path))
 @click.option(
     "--out", type=click.Path(path_type=Path), default=None, help="New folder. [default: the folder export of the run]"
 )
@@ -60,6 +60,8 @@ def command(
     ganzoo export weights.safetensors --gen dcgan --gen.width 64 --shape 3,64,64 --out my-export
     """
     given = choosing_of(ctx).given
+    if not source.exists():
+        raise MissingError(f"There is no run and no file of weights {source}.")
     if source.is_dir():
         refused = ["--gen"] * bool(given) + ["--shape"] * (shape is not None) + ["--classes"] * (classes is not None)
         if refused:

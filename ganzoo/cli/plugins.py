@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,11 @@ import click
 from ganzoo.api import Component
 from ganzoo.cli import terminal
 from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.config import FAN_OUT, SECTIONS, SHORTHAND, STATIC
 from ganzoo.errors import did_you_mean
+from ganzoo.options import options_of
 from ganzoo.plugins import Plugin, loaded
+from ganzoo.settings import RunSettings
 
 
 class _Group(click.Group):
@@ -91,6 +94,9 @@ def _show(check: bool, as_json: bool) -> None:
         rows = [(p.name, p.dist, p.version, p.status, p.reason or ", ".join(_names(p))) for p in found]
         columns = ("plugin", "distribution", "version", "status", "components or reason")
         terminal.table(columns, rows, wrap=columns[-1:])
+    if check:
+        for doubt in (doubt for plugin in found for doubt in _doubts(plugin)):
+            terminal.status(f"Warning: {doubt}")
     broken = [plugin for plugin in found if plugin.status == "broken"]
     for plugin in broken:
         terminal.status(_next_step(plugin))
@@ -129,6 +135,25 @@ def _checked(plugin: Plugin, taken: Collection[str]) -> Plugin:
     reasons = [reason for part in plugin.components if (reason := _import_error(part))]
     reasons += [f"{name} is brought twice, so nobody can choose it" for name in sorted({*_ids(plugin)} & {*taken})]
     return replace(plugin, status="broken", reason="; ".join(reasons)) if reasons else plugin
+
+
+def _doubts(plugin: Plugin) -> Iterator[str]:
+    """Settings of its recipes and presets that nothing has; such a setting is passed over, so nobody would notice.
+
+    Only what belongs to the run and the optimisers can be judged: a component may be another plugin's.
+    """
+    heads = {**STATIC, **{head: STATIC[targets[0]] for head, targets in FAN_OUT.items()}}
+    paths = {f"{head}.{opt.name}" for head, schema in heads.items() for opt in options_of(schema)}
+    bare = {*SECTIONS, *SHORTHAND, *(opt.name for opt in options_of(RunSettings))}
+    records = [(f"the recipe of {part.kind} {part.name}", part.recipe) for part in plugin.components]
+    records += [(f"the preset {preset.name}", preset.settings) for preset in plugin.presets]
+    for where, settings in records:
+        for path in settings:
+            head, dot, _ = path.rpartition(".")
+            known = paths if head in heads else bare if not dot else None
+            if known is not None and path not in known:
+                hint = did_you_mean(path, known)
+                yield f"{where} ({plugin.dist}) sets {path!r}, which does not exist and is passed over.{hint}"
 
 
 def _import_error(part: Component) -> str:

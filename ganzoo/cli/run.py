@@ -17,7 +17,7 @@ from ganzoo.cli.choosing import Choosing, choosing_command, choosing_of
 from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from ganzoo.training.run import Run
@@ -107,7 +107,7 @@ def _train_until(
     screen = terminal.console(stderr=True)
 
     def say(text: str) -> None:
-        screen.print(text, soft_wrap=True)
+        screen.print(printable(text), soft_wrap=True)
 
     handler = terminal.LogHandler(say)
     logging.getLogger("ganzoo").addHandler(handler)

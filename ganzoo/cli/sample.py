@@ -11,13 +11,13 @@ from ganzoo.cli.shared import json_option, plugin_option
 
 
 @click.command("sample")
-@click.argument("source", metavar="RUN_OR_EXPORT", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", metavar="RUN_OR_EXPORT", type=click.Path(path_type=Path))
 @click.option("-n", "count", type=click.IntRange(min=1), default=64, help="How many. [default: 64]")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    default=Path("samples.png"),
-    help="A picture (.png) of all, or a folder for one file a sample. [default: samples.png]",
+    type=click.Path(),
+    default="samples.png",
+    help="A picture (.png) of all, or a folder (ends in /) for one file a sample. [default: samples.png]",
 )
 @click.option("--label", type=click.IntRange(min=0), default=None, help="Class to draw, for a conditional generator.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same samples. [default: 0]")
@@ -31,7 +31,7 @@ def command(
     *,
     source: Path,
     count: int,
-    out: Path,
+    out: str,
     label: int | None,
     seed: int,
     interpolate: bool,
@@ -65,5 +65,5 @@ def command(
     elif len(files) == 1:
         terminal.say(str(files[0]))
     else:
-        terminal.say(str(out))
+        terminal.say(str(Path(out)))
         terminal.status(f"{len(files)} files.")

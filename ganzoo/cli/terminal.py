@@ -1,4 +1,7 @@
-"""Where output goes: data to standard output, status to standard error, JSON past rich."""
+"""Where output goes: data to standard output, status to standard error, JSON past rich.
+
+Names in it may come from strangers, so what a terminal would obey is shown as its escape.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+from ganzoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,18 +41,18 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: Collec
     for column in columns:
         grid.add_column(column, overflow="fold", no_wrap=column not in wrap)
     for row in rows:
-        grid.add_row(*row)
+        grid.add_row(*map(printable, row))
     console().print(grid)
 
 
 def say(text: str = "") -> None:
     """A line of data."""
-    click.echo(text)
+    click.echo(printable(text, keep="\n"))
 
 
 def status(text: str) -> None:
     """A line about what happens, not part of the result."""
-    click.echo(text, err=True)
+    click.echo(printable(text, keep="\n"), err=True)
 
 
 def dump(value: Any) -> None:
@@ -63,4 +68,4 @@ class LogHandler(logging.Handler):
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(f"{record.levelname.capitalize()}: {record.getMessage()}")
+        self._write(printable(f"{record.levelname.capitalize()}: {record.getMessage()}"))

@@ -29,6 +29,7 @@ from ganzoo.outputs.sampling import columns_for, labels_for, samples
 from ganzoo.outputs.scores import results_of
 from ganzoo.outputs.source import CONFIG, DISCRIMINATOR, EXPORT_FORMAT, MODEL, Say, Source, open_source, outline
 from ganzoo.registry import build, registry
+from ganzoo.training.run import refuse_file
 
 PICTURE: Final = "samples.png"
 _FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS})
@@ -85,6 +86,8 @@ def export_run(
         GanzooError: something cannot be read or written.
     """
     source = open_source(run)
+    if out is not None:
+        refuse_file(Path(out))
     if source.kind != "run":
         raise UsageError(f"{source.path} is an export already.")
     out = _claimed(Path(out) if out is not None else source.path / "export")
@@ -123,6 +126,7 @@ def export_state_dict(
         MissingError: there is no such file.
         GanzooError: the tensors do not fit, or something cannot be read or written.
     """
+    refuse_file(Path(out))
     weights, out = Path(weights), _claimed(Path(out))
     choice = registry().choose("generator", gen, dict(options or {}))
     tensors = read_foreign(weights, outline(choice, spec, limit=len(layouts(weights))))

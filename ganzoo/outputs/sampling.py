@@ -4,6 +4,7 @@ everywhere."""
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -94,7 +95,7 @@ def sample_to(
 
     Args:
         source: folder of a run or an export.
-        out: ``.png .jpg .jpeg .webp``, or a folder, made if missing.
+        out: ``.png .jpg .jpeg .webp``, or a folder, made if missing; if its name has a dot, let it end in "/".
         n: how many samples.
         label: the class of all; every class in turn unless given.
         seed: of the latents.
@@ -116,7 +117,9 @@ def sample_to(
 
     if n < 1 or (columns is not None and columns < 1):
         raise UsageError("At least one sample and one column are needed.")
+    as_folder = str(out).endswith(("/", os.sep))
     opened, out = open_source(source), Path(out)
+    _refuse_target(out, as_folder=as_folder)
     target = resolve_device(device).device
     gen = opened.generator(ema=ema, say=say)[0].to(target)
     if interpolate:
@@ -128,14 +131,29 @@ def sample_to(
         labels = None if of_rows is None else of_rows.repeat_interleave(columns)[:n]
     else:
         z, labels = latents(gen, n, seed), labels_for(opened, n, label)
-    if out.suffix.lower() in PICTURES:
+    if out.suffix.lower() in PICTURES and not as_folder:
         shown = torch.cat(list(batches(gen, z, labels)))
         return [save_grid(shown, out, columns=columns or columns_for(opened, n, labels))]
-    if out.is_file():
-        raise UsageError(f"{out} is a file; give a folder, or a name that ends in {', '.join(PICTURES)}.")
     if opened.spec.is_image:
         return list(_save_images(batches(gen, z, labels), labels, out))
     return [_save_points(torch.cat(list(batches(gen, z, labels))), labels, out / "points.csv")]
+
+
+def _refuse_target(out: Path, *, as_folder: bool) -> None:
+    """What cannot be written to, as far as its name and what stands there tell."""
+    from ganzoo.training.run import refuse_file
+
+    pictures = ", ".join(PICTURES)
+    picture = out.suffix.lower() in PICTURES and not as_folder
+    if out.is_file() and not picture:
+        raise UsageError(f"{out} is a file; give a folder, or a name that ends in {pictures}.")
+    refuse_file(out.parent)
+    if picture and out.is_dir():
+        raise UsageError(
+            f"{out} is a folder; end it with / to write one file a sample into it, or choose another name."
+        )
+    if out.suffix and not (picture or as_folder or out.is_dir()):
+        raise UsageError(f"No picture can be written as {out.suffix}, only {pictures}; end a folder's name with /.")
 
 
 def _save_images(parts: Iterator[Tensor], labels: Tensor | None, folder: Path) -> Iterator[Path]:

@@ -6,7 +6,6 @@ before names, types and shapes in the file were compared with a network built wi
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +30,6 @@ EXPORT_FORMAT: Final = "ganzoo-export/1"
 CONFIG: Final = "config.json"
 MODEL: Final = "model.safetensors"
 DISCRIMINATOR: Final = "discriminator.safetensors"
-_MAX_CONFIG: Final = 2**20
 _MAX_SAMPLE: Final = 2**26
 _MAX_CLASSES: Final = 2**20
 _ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
@@ -135,13 +133,15 @@ def open_source(path: Path | str) -> Source:
 
     Raises:
         MissingError: there is none, or a plugin that it needs is not installed.
-        UsageError: its ``config.json`` is not one of ours, or asks for what cannot be.
+        UsageError: ``path`` is a file, or no path.
+        GanzooError: its ``config.json`` is damaged, not one of ours, or asks for what cannot be.
     """
     from ganzoo.training.run import FORMAT as RUN_FORMAT
+    from ganzoo.training.run import folder_of, read_record
 
-    path = Path(path)
+    path = folder_of(path)
     file = path / CONFIG
-    record = _read(path)
+    record = read_record(path, "run and no export")
     kind: Literal["run", "export"]
     if record.get("format") == RUN_FORMAT:
         kind, config = "run", _table(record, "config", file)
@@ -151,7 +151,7 @@ def open_source(path: Path | str) -> Source:
         kind = "export"
         parts = {"gen": record.get("generator"), "disc": record.get("discriminator")}
     else:
-        raise UsageError(
+        raise GanzooError(
             f"{file} has the format {record.get('format')!r:.80}; this ganzoo reads {RUN_FORMAT!r} and "
             f"{EXPORT_FORMAT!r}."
         )
@@ -218,29 +218,10 @@ def _few_parameters(limit: int) -> Iterator[None]:
         handle.remove()
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if path.is_file():
-        raise UsageError(f"{path} is a file; give the folder of a run or an export.")
-    file = path / CONFIG
-    try:
-        with file.open("rb") as opened:
-            raw = opened.read(_MAX_CONFIG + 1)
-        if len(raw) > _MAX_CONFIG:
-            raise UsageError(f"{file} is no configuration of ours: it is absurdly long.")
-        record = json.loads(raw.decode("utf-8"))
-    except FileNotFoundError:
-        raise MissingError(f"There is no run and no export in {path}: it has no {CONFIG}.") from None
-    except (OSError, ValueError, RecursionError) as err:
-        raise UsageError(f"{file} cannot be read: {err}.") from None
-    if not isinstance(record, dict):
-        raise UsageError(f"{file} must hold a JSON object, not a {type(record).__name__}.")
-    return record
-
-
 def _table(record: Mapping[str, Any], key: str, file: Path) -> dict[str, Any]:
     table = record.get(key)
     if not isinstance(table, dict):
-        raise UsageError(f"{file} is no configuration of ours: {key!r} must be a JSON object.")
+        raise GanzooError(f"{file} is no configuration of ours: {key!r} must be a JSON object.")
     return table
 
 
@@ -255,18 +236,21 @@ def _spec(table: Mapping[str, Any], file: Path) -> Spec:
     shape, classes = table.get("shape"), table.get("num_classes")
     numbers = [*shape, *([] if classes is None else [classes])] if isinstance(shape, list) else [None]
     if any(type(number) is not int for number in numbers):
-        raise UsageError(f"{file} does not say in whole numbers which shape a sample has, and how many classes.")
+        raise GanzooError(f"{file} does not say in whole numbers which shape a sample has, and how many classes.")
     assert isinstance(shape, list)
-    spec = Spec(tuple(shape), classes)
+    try:
+        spec = Spec(tuple(shape), classes)
+    except UsageError as err:
+        raise GanzooError(f"{file} asks for what cannot be: {err}") from None
     if spec.numel > _MAX_SAMPLE or (classes or 0) > _MAX_CLASSES:
-        raise UsageError(f"{file} asks for absurdly large samples or many classes ({spec!s:.80}).")
+        raise GanzooError(f"{file} asks for absurdly large samples or many classes ({spec!s:.80}).")
     return spec
 
 
 def _choice(kind: Kind, table: Any, file: Path) -> Choice:
     name, values = (table.get("id"), table.get("options", {})) if isinstance(table, dict) else (None, None)
     if not isinstance(name, str) or not _ID.fullmatch(name) or not isinstance(values, dict):
-        raise UsageError(
+        raise GanzooError(
             f"{file} does not say which {kind} it is for and with which options; such a file can name installed "
             f"components only, not {name!r:.80}."
         )
@@ -277,13 +261,13 @@ def _choice(kind: Kind, table: Any, file: Path) -> Choice:
     try:
         return registry().choose(kind, name, values)
     except UsageError as err:
-        raise UsageError(f"{file} does not fit what is installed: {err}") from None
+        raise GanzooError(f"{file} does not fit what is installed: {err}") from None
 
 
 def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, err: UsageError) -> GanzooError:
     namespace, _, _ = name.rpartition("/")
     if not namespace:
-        return UsageError(f"{file}: {err}")
+        return MissingError(f"{file}: {err}")
     if namespace == HOME:
         return MissingError(f"{file} needs the {kind} {name!r}, which ganzoo {__version__} does not have; upgrade it.")
     plugin = table.get("plugin")

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ganzoo.api import Spec
-from ganzoo.config import Layer, RunConfig, flatten, resolve
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.config import SECTIONS, Layer, RunConfig, flatten, resolve
+from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import write_text
+from ganzoo.reading import read_table
+from ganzoo.registry import registry
 from ganzoo.training.lock import RunLock, is_locked
 
 FORMAT: Final = "ganzoo-run/1"
@@ -71,10 +73,11 @@ class Run:
         It is made beside and takes its name when it is complete, so that a crash leaves no half of a run.
 
         Raises:
-            UsageError: a run of that name is there already.
+            UsageError: a run of that name is there already, or a file stands where the folder of runs should.
             GanzooError: the directory cannot be written.
         """
         out = config.run.out
+        refuse_file(out)
         draft = out / f".{secrets.token_hex(8)}{_DRAFT}"
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -100,9 +103,10 @@ class Run:
         """The run in a directory.
 
         Raises:
-            UsageError: there is none, or its ``config.json`` does not fit.
+            MissingError: there is none, or it needs a component that is not installed.
+            GanzooError: its ``config.json`` is damaged.
         """
-        path = Path(path)
+        path = folder_of(path)
         saved = read_config(path)
         config = resolve([Layer(f"run {path.name}", flatten(saved["config"], path.name))])
         spec = saved["spec"]
@@ -190,23 +194,85 @@ def read_config(path: Path) -> dict[str, Any]:
     """The ``config.json`` of a run.
 
     Raises:
-        UsageError: it is not there, or not one of ours.
+        MissingError: it is not there, or needs a component that is not installed.
+        UsageError: ``path`` is a file.
+        GanzooError: it is damaged, or not one of ours.
+    """
+    file = path / "config.json"
+    saved = read_record(path, "run")
+    if saved.get("format") != FORMAT:
+        raise GanzooError(f"{file} is not the configuration of a run; that has the format {FORMAT!r}.")
+    try:
+        Spec(tuple(map(int, saved["spec"]["shape"])), saved["spec"]["num_classes"])
+        layer = Layer(f"run {path.name}", flatten(saved["config"], file.name))
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError):
+        raise GanzooError(f"{file} is damaged: its spec or config is not what a run writes.") from None
+    try:
+        resolve([layer])
+    except UsageError as err:
+        kind = MissingError if _lacks_component(layer) else GanzooError
+        raise kind(f"{file} does not fit what is installed: {err}") from None
+    return saved
+
+
+def read_record(path: Path, what: str) -> dict[str, Any]:
+    """What the ``config.json`` of a folder holds, be it a run's or an export's.
+
+    Args:
+        path: the folder.
+        what: is not there, in words, if the file is not.
+
+    Raises:
+        MissingError: it is not there.
+        UsageError: ``path`` is a file.
+        GanzooError: it is damaged.
     """
     file = path / "config.json"
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        return read_table(file)
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"There is no run in {path}: it has no config.json.") from None
-    except (OSError, ValueError, RecursionError) as err:
-        raise UsageError(f"{file} cannot be read: {err}.") from None
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise UsageError(f"{file} is not the configuration of a run; that has the format {FORMAT!r}.")
+        if path.is_file():
+            raise UsageError(f"{path} is a file; give the folder of a run or an export.") from None
+        raise MissingError(f"There is no {what} in {path}: it has no {file.name}.") from None
+    except OSError as err:
+        raise GanzooError(f"{file} cannot be read: {err.strerror or err}.") from None
+    except ValueError as err:
+        raise GanzooError(f"{file} {err}.") from None
+
+
+def folder_of(path: Path | str) -> Path:
+    """``path`` as a path.
+
+    Raises:
+        UsageError: it is no path at all.
+    """
+    if not isinstance(path, (str, Path)):
+        raise UsageError(f"The folder of a run or an export is a path, not {path!r:.80}.")
+    return Path(path)
+
+
+def refuse_file(path: Path) -> None:
+    """Refuse a folder where the path, or a part of it, is a file.
+
+    Raises:
+        UsageError: it is.
+    """
+    for part in (path, *path.parents):
+        if part.is_file():
+            raise UsageError(f"{part} is a file, and a folder is needed there; choose another path.")
+
+
+def _lacks_component(layer: Layer) -> bool:
+    """Whether the layer names a component that is not installed."""
     try:
-        Spec(tuple(map(int, saved["spec"]["shape"])), saved["spec"]["num_classes"])
-        flatten(saved["config"], file.name)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UsageError(f"{file} is damaged: its spec or config is not what a run writes.") from None
-    return saved
+        for section, kind in SECTIONS.items():
+            value = layer.values.get(section)
+            for name in value if isinstance(value, tuple) else (value,):
+                if isinstance(name, str):
+                    registry().get(kind, name)
+    except UsageError:
+        return True
+    return False
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,49 @@
+"""Reading JSON and TOML that others wrote: of sane size, in UTF-8, without doubled names. Free of torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+MAX_BYTES: Final = 2**20
+"""No configuration and no record of ours is longer by far."""
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """The table in a file: TOML, or JSON if its name ends in ``.json``, in any case of letters.
+
+    A byte order mark, as some editors write it, is passed over.
+
+    Raises:
+        OSError: it cannot be opened or read.
+        ValueError: with a sentence's second half ("is not valid JSON: ..."): what is wrong with what it holds.
+    """
+    with path.open("rb") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"is absurdly long, more than {MAX_BYTES // 2**20} MiB")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as err:
+        raise ValueError(f"cannot be read: {err}") from None
+    is_json = path.suffix.lower() == ".json"
+    try:
+        table = json.loads(text, object_pairs_hook=_once) if is_json else tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("is nested absurdly deep") from None
+    except ValueError as err:
+        raise ValueError(f"is not valid {'JSON' if is_json else 'TOML'}: {err}") from None
+    if not isinstance(table, dict):
+        raise ValueError(f"must hold a table of settings, not a {type(table).__name__}")  # noqa: TRY004
+    return table
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two values for one name readers would disagree about which counts."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it says {next(name for name in names if names.count(name) > 1)!r:.80} twice")
+    return table
