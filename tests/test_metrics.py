@@ -42,10 +42,10 @@ class Both(NamedTuple):
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
-    """18 PNG files through an Inception with random weights, from a file in the published format."""
+    """20 PNG files through an Inception with random weights, from a file in the published format."""
     root = tmp_path_factory.mktemp("fidelity")
     weights = save_inception(root / "inception.pth")
-    sides = {"fake": images(10, 1, COLOUR), "real": images(8, 2, COLOUR, low=90)}
+    sides = {"fake": images(10, 1, COLOUR), "real": images(10, 2, COLOUR, low=90)}
     for name, pixels in sides.items():
         (root / name).mkdir()
         for index, image in enumerate(pixels):
@@ -98,7 +98,7 @@ def test_scores_say_what_they_are(both: Both) -> None:
         "F-score[inception]",
     }
     assert all("inception.pth, not the published file" in score.note for score in both.ours.values())
-    assert "10 samples and 8 of reference are fewer than 2,049" in both.ours["fid"].note
+    assert "10 samples and 10 of reference are fewer than 2,049" in both.ours["fid"].note
 
 
 def test_labels_are_bare_only_for_the_customary_extractor() -> None:

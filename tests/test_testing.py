@@ -67,7 +67,16 @@ FAULTS = [
     ("dataset", "averaged", "fetches-each-sample-by-itself", "beside others"),
     ("dataset", "held", "can-be-sent-to-a-process", "keep no lambda"),
     ("dataset", "away", "moves-to-a-device", "return self"),
+    ("extractor", "wider", "gives-the-features-that-it-states", "set dim and num_classes"),
+    ("extractor", "centred", "sees-each-image-by-itself", "use no statistics of the batch"),
+    ("extractor", "fresh", "is-the-same-every-time", "when it is built again"),
+    ("extractor", "learner", "is-frozen", "trains mix.weight, mix.bias"),
+    ("extractor", "blind", "looks-at-the-image", "two images the same features"),
+    ("extractor", "nameless", "says-by-a-digest-what-it-is", "has the digest 'version 1'"),
+    ("extractor", "hopeful", "refuses-points-in-words", "takes points for images"),
 ]
+HOMES = {"extractor": "broken_extractors"}
+"""Modules of the kinds whose faults are not in ``broken_parts``."""
 SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), ("dataset", "drawn")]
 
 
@@ -75,11 +84,11 @@ SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), (
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_PLUGINS", "broken_parts,sound_parts")
+        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,sound_parts")
         loaded.cache_clear()
         yield
     loaded.cache_clear()
-    for name in ("broken_parts", "sound_parts"):
+    for name in ("broken_parts", "broken_extractors", "sound_parts"):
         sys.modules.pop(name, None)
 
 
@@ -93,10 +102,11 @@ def complaint(check: Check) -> str | None:
 
 @pytest.mark.parametrize(("kind", "name", "promise", "sentence"), FAULTS, ids=lambda value: str(value)[:40])
 def test_a_fault_is_caught_in_a_sentence(kind: str, name: str, promise: str, sentence: str) -> None:
-    found = [check for check in checks_for(kind, f"broken_parts/{name}") if check.name == promise]
+    full = f"{HOMES.get(kind, 'broken_parts')}/{name}"
+    found = [check for check in checks_for(kind, full) if check.name == promise]
     assert found
     text = next(filter(None, map(complaint, found)), "nothing")
-    assert text.startswith(f"{kind} broken_parts/{name} ")
+    assert text.startswith(f"{kind} {full} ")
     assert sentence in text
     assert "; " in text
     assert text.endswith(".")
@@ -106,6 +116,12 @@ def test_a_fault_is_caught_in_a_sentence(kind: str, name: str, promise: str, sen
 def test_what_is_sound_has_no_fault_but_its_module(kind: str, name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         check_component(kind, f"sound_parts/{name}")
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["is-listed-without-torch"]
+
+
+def test_a_sound_extractor_has_no_fault_but_its_module() -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_component("extractor", "broken_extractors/sight")
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["is-listed-without-torch"]
 
 
