@@ -30,7 +30,7 @@ BEAT: Final = 15.0
 """Seconds between two signs of life."""
 PATIENCE: Final = 60.0
 """Seconds without a sign of life after which a holder on another machine counts as dead."""
-_TRIES: Final = 8
+_TRIES, _PAUSE = 40, 0.025
 _NO_LINKS: Final = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES}
 
 
@@ -67,14 +67,17 @@ class RunLock:
                 if _placed(draft, path):
                     return cls(folder, token)
                 holder = _read(path)
-                if holder is not None and _alive(holder, path, draft, say):
+                if holder is None:
+                    continue
+                if _alive(holder, path, draft, say):
                     raise GanzooError(
                         f"The run {folder} is being trained by {_named(holder)}; "
                         "wait for it, stop it, or start a run of another name."
                     )
-                if holder is not None:
-                    say(f"Taking {folder} over from {_named(holder)}, which is gone.")
-                _remove(path, holder)
+                if _seized(path, holder, draft, say):
+                    say(f"Took {folder} over from {_named(holder)}, which is gone.")
+                    return cls(folder, token)
+                time.sleep(_PAUSE)
         except OSError as err:
             raise GanzooError(f"The run {folder} cannot be locked: {err.strerror or err}.") from err
         finally:
@@ -149,24 +152,41 @@ def _read(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {}
 
 
-def _remove(path: Path, holder: dict[str, Any] | None) -> None:
-    """Remove a dead holder's lock. Only one of several processes gets it; who moved another's lock puts it back."""
-    aside = path.with_name(f".{NAME}.{secrets.token_hex(8)}.tmp")
+def _seized(path: Path, holder: dict[str, Any], draft: Path, say: Callable[[str], None]) -> bool:
+    """Put our lock in the place of a dead holder's; False if another process is about to, or has.
+
+    Who wants to claims that very lock by a file named after it, which only one process can make. So the lock is never
+    absent while it changes hands, and a lock that is new by now is never touched. A claim whose process died is seized
+    in the same way.
+    """
+    claim = path.with_name(f".{NAME}.{_plain(holder.get('token'), 32)}.claim.tmp")
+    if not _placed(draft, claim):
+        other = _read(claim)
+        if claim == path or (other or {}).get("token") == holder.get("token"):
+            claim.unlink(missing_ok=True)  # no process of ours wrote this
+            return False
+        if other is None or _alive(other, claim, draft, say) or not _seized(claim, other, draft, say):
+            return False
     try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return
-    if _read(aside) != holder:
-        _placed(aside, path)
-    aside.unlink(missing_ok=True)
+        if _read(path) != holder:
+            return False
+        ours = path.with_name(f".{NAME}.{secrets.token_hex(8)}.tmp")
+        ours.write_text(draft.read_text(encoding="utf-8"), encoding="utf-8")
+        ours.replace(path)
+    finally:
+        claim.unlink(missing_ok=True)
+    return True
+
+
+def _plain(value: object, length: int) -> str:
+    return "".join(sign for sign in str(value)[:length] if sign.isprintable() and sign not in "/\\:")
 
 
 def _named(holder: dict[str, Any]) -> str:
     if not isinstance(holder.get("pid"), int):
         return "a process that left no name"
-    host = "".join(sign for sign in str(holder.get("host"))[:64] if sign.isprintable())
     since = "".join(sign for sign in str(holder.get("since"))[:32] if sign.isprintable())
-    return f"process {holder['pid']} on {host}, since {since}"
+    return f"process {holder['pid']} on {_plain(holder.get('host'), 64)}, since {since}"
 
 
 def _is_here(holder: dict[str, Any]) -> bool:
