@@ -164,6 +164,9 @@ class Component:
         traits: facts that others' rules ask for: a tuple, or a function of ``(config, spec)``.
         aliases: other names for it.
         spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
+        extractor: data sets only: name of the extractor that suits its images best; None leaves it to the evaluator,
+            whose default for images is ``inception``.
+        extractor_options: options of that extractor, option -> value.
         facts: what else ``ganzoo show`` tells, such as ``{"licence": "MIT"}``. A value may be a function that finds it
             out when it is shown, without importing torch.
     """
@@ -179,6 +182,8 @@ class Component:
     traits: Traits = ()
     aliases: tuple[str, ...] = ()
     spec: Callable[[Any], Spec] | None = None
+    extractor: str | None = None
+    extractor_options: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
