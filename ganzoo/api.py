@@ -169,6 +169,9 @@ class Component:
         traits: facts that others' rules ask for: a tuple, or a function of ``(config, spec)``.
         aliases: other names for it.
         spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
+        extractor: data sets only: name of the extractor that suits its images best; None leaves it to the evaluator,
+            whose default for images is ``inception``.
+        extractor_options: options of that extractor, option -> value.
         facts: what else ``ganzoo show`` tells, such as ``{"licence": "MIT"}``. A value may be a function that finds it
             out when it is shown, without importing torch.
         extractor: image data sets only: name of the feature network that scores on it use unless another is asked for.
@@ -185,6 +188,8 @@ class Component:
     traits: Traits = ()
     aliases: tuple[str, ...] = ()
     spec: Callable[[Any], Spec] | None = None
+    extractor: str | None = None
+    extractor_options: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
     extractor: str | None = None
 

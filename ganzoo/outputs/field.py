@@ -64,7 +64,7 @@ def field(
     height = logits.nan_to_num(middle, middle, middle) - middle
     reach = float(height.abs().flatten().quantile(0.98)) or 1.0
     size = _SIDE * _FINE
-    height = interpolate(height / reach, (size, size), mode="bicubic", align_corners=False)[0, 0]
+    height = interpolate((height / reach).float(), (size, size), mode="bicubic", align_corners=False)[0, 0]
     canvas = picture(_coloured(height))
     draw = ImageDraw.Draw(canvas, "RGBA")
     corner = torch.tensor([left, top], dtype=torch.float64)
@@ -124,7 +124,7 @@ def _roomy(extent: Extent) -> Extent:
 def _coloured(height: Tensor) -> Tensor:
     """Heights ``[H, W]``, mostly in -1 .. 1, as pixels ``[3, H, W]`` uint8 with a line at each of some levels."""
     height = height.clamp(-1.2, 1.2)
-    low, middle, high = (torch.tensor(colour, dtype=torch.float64).view(3, 1, 1) for colour in (_LOW, _MIDDLE, _HIGH))
+    low, middle, high = (torch.tensor(colour, dtype=torch.float32).view(3, 1, 1) for colour in (_LOW, _MIDDLE, _HIGH))
     strength = height.abs().clamp(max=1)
     pixels = torch.lerp(middle.expand(3, *height.shape), torch.where(height > 0, high, low), strength)
     level = (height * (_LEVELS / 2)).floor()

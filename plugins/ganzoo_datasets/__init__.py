@@ -224,6 +224,7 @@ def ganzoo_components() -> Iterator[Component]:
         summary="1,797 handwritten digits of 8x8, included (UCI; E. Alpaydin, C. Kaynak; CC BY 4.0).",
         paper="doi:10.24432/C50P49",
         recipe=_DIGITS_RECIPE,
+        extractor="digit-cnn",
         facts={
             "samples": "1,797 of 1x8x8",
             "classes": "10, the digits",
@@ -245,6 +246,7 @@ def ganzoo_components() -> Iterator[Component]:
             spec=partial(stored_spec, 1, 28, 10),
             summary=f"{what}, 28x28 grey, 60,000 and 10,000.",
             paper=paper,
+            extractor="digit-cnn" if name == "mnist" else None,
             facts={
                 "samples": "60,000 (train) and 10,000 (test) of 1x28x28",
                 "classes": f"10, {classes}",
@@ -260,6 +262,8 @@ def ganzoo_components() -> Iterator[Component]:
         spec=stacked_spec,
         summary="Three random MNIST digits as red, green and blue: 1000 modes, drawn without end.",
         paper="arXiv:1611.02163",
+        extractor="digit-cnn",
+        extractor_options={"channels": "each"},
         facts={
             "samples": "without end, of 3x28x28",
             "classes": "1000 if labelled, the triples of digits",
