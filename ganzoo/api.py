@@ -171,10 +171,8 @@ class Component:
         spec: data sets only: ``config -> Spec``, without importing torch; it may look at the disk.
         extractor: data sets only: name of the extractor that suits its images best; None leaves it to the evaluator,
             whose default for images is ``inception``.
-        extractor_options: options of that extractor, option -> value.
         facts: what else ``ganzoo show`` tells, such as ``{"licence": "MIT"}``. A value may be a function that finds it
             out when it is shown, without importing torch.
-        extractor: image data sets only: name of the feature network that scores on it use unless another is asked for.
     """
 
     kind: Kind
@@ -189,9 +187,7 @@ class Component:
     aliases: tuple[str, ...] = ()
     spec: Callable[[Any], Spec] | None = None
     extractor: str | None = None
-    extractor_options: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, str | Callable[[], str]] = field(default_factory=dict)
-    extractor: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

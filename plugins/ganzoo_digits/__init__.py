@@ -3,21 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
-from ganzoo.api import Component, hookimpl, option
-
-
-@dataclass(frozen=True)
-class DigitCnnConfig:
-    """Options of ``digit-cnn``."""
-
-    channels: Literal["grey", "each"] = option(
-        "grey",
-        help="grey: an image is one digit, and colour becomes grey; each: every channel is a digit of its own, as in "
-        "stacked-mnist, and the classes are the combinations.",
-    )
+from ganzoo.api import Component, hookimpl
 
 
 @hookimpl
@@ -27,7 +14,6 @@ def ganzoo_components() -> Iterator[Component]:
         "extractor",
         "digit-cnn",
         target="ganzoo_digits.model:DigitCnn",
-        config=DigitCnnConfig,
         summary="A small classifier of handwritten digits, trained on MNIST, included.",
         facts={
             "features": "96 of each digit",
@@ -37,6 +23,3 @@ def ganzoo_components() -> Iterator[Component]:
             "place": "ships with ganzoo",
         },
     )
-
-
-__all__ = ["DigitCnnConfig"]

@@ -9,62 +9,44 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from ganzoo.api import GanzooError, MissingError, Spec, UsageError
+from ganzoo.api import GanzooError, MissingError, NoOptions, Spec, UsageError
 from ganzoo.nn import Extractor, Features
 from ganzoo.nn.weights import load_tensors
-from ganzoo_digits import DigitCnnConfig
 from ganzoo_digits.network import CLASSES, DIM, as_mnist, body, head
 
 WEIGHTS: Final = Path(__file__).with_name("digit_cnn.safetensors")
 SHA256: Final = "54e0b85ca1df6f4dd359d9661dbe5087e551ab44f617c8717d5fd7cac5c60a47"
 """Of the weights file, in hexadecimal."""
 _PREPROCESSING: Final = 1
-_MOST_DIGITS: Final = 3
 _LUMA: Final = (0.299, 0.587, 0.114)
 
 
 class DigitCnn(Extractor):
-    """Images of digits -> 96 features of each digit, and logits of its class.
-
-    With ``channels="each"`` the features of an image's channels stand one after the other, and the class of digits
-    a, b, c is ``100 a + 10 b + c``: the logits ``[B, 1000]`` are the sums of log-probabilities.
+    """Images of digits -> 96 features, and logits of the digit; colour becomes grey.
 
     Raises:
-        UsageError: a sample is no image, or has more than three digits.
+        UsageError: a sample is no image.
         GanzooError: the weights are not those that ganzoo ships.
     """
 
-    def __init__(self, config: DigitCnnConfig, spec: Spec) -> None:
+    dim = DIM
+    num_classes = CLASSES
+
+    def __init__(self, _config: NoOptions, spec: Spec) -> None:
         super().__init__(spec)
         if not spec.is_image:
             raise UsageError(f"digit-cnn looks at images, and a sample here is {spec}: score points by their modes.")
-        self.each = config.channels == "each"
-        digits = spec.shape[0] if self.each else 1
-        if digits > _MOST_DIGITS:
-            raise UsageError(
-                f"With channels=each digit-cnn takes images of 1 to {_MOST_DIGITS} channels, not {digits}: choose "
-                "channels=grey."
-            )
-        self.dim, self.num_classes = DIM * digits, CLASSES**digits
         # Built empty: an extractor must not take numbers from the random generator of whoever evaluates.
         with torch.device("meta"):
             self.body, self.head = body(batch_norm=False), head()
         self.load_state_dict(load_weights(WEIGHTS), assign=True)
         self.eval().requires_grad_(False)
-        self.digest = hashlib.sha256(f"{SHA256} {_PREPROCESSING} {config.channels}".encode()).hexdigest()
+        self.digest = hashlib.sha256(f"{SHA256} {_PREPROCESSING}".encode()).hexdigest()
 
     def forward(self, images: Tensor) -> Features:
         """See :meth:`Extractor.forward`."""
-        digits = images.flatten(0, 1)[:, None] if self.each else _grey(images)
-        features: Tensor = self.body(as_mnist(digits))
-        logits: Tensor = self.head(features)
-        if not self.each:
-            return Features(features, logits)
-        scores = logits.log_softmax(1).unflatten(0, images.shape[:2])
-        joint = scores[:, 0]
-        for channel in scores.unbind(1)[1:]:
-            joint = (joint[:, :, None] + channel[:, None]).flatten(1)
-        return Features(features.view(len(images), -1), joint)
+        features: Tensor = self.body(as_mnist(_grey(images)))
+        return Features(features, self.head(features))
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:
