@@ -34,7 +34,7 @@ def held(name: str, spec: Spec, **options: object) -> tuple[Tensor, Tensor]:
 
 
 def logits(network: Extractor, images: Tensor) -> Tensor:
-    parts = [network(part).logits for part in images.split(500)]
+    parts = [network(part).logits for part in torch.split(images, 500)]
     return torch.cat([part for part in parts if part is not None])
 
 

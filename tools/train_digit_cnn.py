@@ -67,7 +67,7 @@ def augmented(images: Tensor, rng: torch.Generator) -> Tensor:
 @torch.no_grad()
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Share of images that are classified as labelled."""
-    guesses = torch.cat([network(as_mnist(part)).argmax(1) for part in images.split(500)])
+    guesses = torch.cat([network(as_mnist(part)).argmax(1) for part in torch.split(images, 500)])
     return float((guesses == labels).double().mean())
 
 

@@ -60,7 +60,7 @@ class DigitCnn(Extractor):
         logits: Tensor = self.head(features)
         if not self.each:
             return Features(features, logits)
-        scores = logits.log_softmax(1).unflatten(0, images.shape[:2])
+        scores = logits.log_softmax(1).view(*images.shape[:2], CLASSES)
         joint = scores[:, 0]
         for channel in scores.unbind(1)[1:]:
             joint = (joint[:, :, None] + channel[:, None]).flatten(1)
