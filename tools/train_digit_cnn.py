@@ -1,8 +1,8 @@
 """Trains the classifier of plugins/ganzoo_digits on MNIST and stores its weights beside its code.
 
 Run as ``GANZOO_DATA=... python tools/train_digit_cnn.py``. One thread and fixed seeds: on one machine with one
-release of PyTorch the file is the same to the byte each time. It took 14 minutes on a busy machine, 5 of them of the
-processor. ``--epochs 1`` is a quick trial; ``--out`` writes elsewhere. It prints the accuracy on MNIST's test set and
+release of PyTorch the file is the same to the byte each time. It took 14 minutes on a busy machine, about 6 of them of
+the processor. ``--epochs 1`` is a quick trial; ``--out`` writes elsewhere. It prints the accuracy on MNIST's test set and
 on the digits of UCI, which it never trained on, and the hash that ``ganzoo_digits.model`` must hold.
 """
 
