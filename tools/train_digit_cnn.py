@@ -2,8 +2,8 @@
 
 Run as ``GANZOO_DATA=... python tools/train_digit_cnn.py``. One thread and fixed seeds: on one machine with one
 release of PyTorch the file is the same to the byte each time. It took 14 minutes on a busy machine, about 6 of them of
-the processor. ``--epochs 1`` is a quick trial; ``--out`` writes elsewhere. It prints the accuracy on MNIST's test set and
-on the digits of UCI, which it never trained on, and the hash that ``ganzoo_digits.model`` must hold.
+the processor. ``--epochs 1`` is a quick trial; ``--out`` writes elsewhere. It tells the accuracy on MNIST's test set
+and on the digits of UCI, which it never trained on, and the hash that ``ganzoo_digits.model`` must hold.
 """
 
 from __future__ import annotations
