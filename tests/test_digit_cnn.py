@@ -14,16 +14,17 @@ import ganzoo_digits
 from ganzoo.api import Spec
 from ganzoo.data import resize
 from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.evaluation.channels import PerChannel, suits
 from ganzoo.nn import Extractor
 from ganzoo.nn.weights import layouts, save_tensors
 from ganzoo.registry import create, registry
 from ganzoo_digits.model import WEIGHTS, load_weights
 
-GREY, STACKED = Spec((1, 28, 28), 10), Spec((3, 28, 28))
+GREY, STACKED = Spec((1, 28, 28), 10), Spec((3, 28, 28), 1000)
 
 
-def extractor(spec: Spec, **options: str) -> Extractor:
-    made = create("extractor", "digit-cnn", spec, **options)
+def extractor(spec: Spec) -> Extractor:
+    made = create("extractor", "digit-cnn", spec)
     assert isinstance(made, Extractor)
     return made
 
@@ -34,7 +35,7 @@ def held(name: str, spec: Spec, **options: object) -> tuple[Tensor, Tensor]:
 
 
 def logits(network: Extractor, images: Tensor) -> Tensor:
-    parts = [network(part).logits for part in images.split(500)]
+    parts = [network(part).logits for part in torch.split(images, 500)]
     return torch.cat([part for part in parts if part is not None])
 
 
@@ -78,10 +79,9 @@ def test_colour_is_nothing(network: Extractor, digits: tuple[Tensor, Tensor]) ->
         assert torch.allclose(network(images.expand(-1, channels, -1, -1)).features, grey.features, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"channels": "each"}])
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 5, 9), (2, 28, 28)])
-def test_any_image_has_its_own_finite_features(shape: tuple[int, ...], options: dict[str, str]) -> None:
-    network = extractor(Spec(shape), **options)
+def test_any_image_has_its_own_finite_features(shape: tuple[int, ...]) -> None:
+    network = extractor(Spec(shape))
     images = torch.randint(256, (7, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[0], images[1] = 0, 255
     seen = network(images)
@@ -97,7 +97,7 @@ def test_any_image_has_its_own_finite_features(shape: tuple[int, ...], options: 
 
 def test_each_channel_can_be_a_digit(network: Extractor, digits: tuple[Tensor, Tensor]) -> None:
     images = digits[0][:60].view(20, 3, 8, 8)
-    each = extractor(Spec((3, 8, 8)), channels="each")
+    each = PerChannel(extractor(Spec((1, 8, 8))), Spec((3, 8, 8), 1000))
     seen, single = each(images), network(images.flatten(0, 1)[:, None])
     assert (each.dim, each.num_classes) == (3 * network.dim, 1000)
     assert seen.logits is not None
@@ -105,11 +105,17 @@ def test_each_channel_can_be_a_digit(network: Extractor, digits: tuple[Tensor, T
     assert torch.allclose(seen.features, single.features.view(20, -1), atol=1e-6)
     a, b, c = single.logits.argmax(1).view(20, 3).unbind(1)
     assert torch.equal(seen.logits.argmax(1), 100 * a + 10 * b + c)
-    assert torch.allclose(seen.logits.exp().sum(1), torch.ones(20), atol=1e-4)
+    assert torch.allclose(
+        seen.logits.softmax(1)[:, 407],
+        single.logits.softmax(1).view(20, 3, 10)[:, [0, 1, 2], [4, 0, 7]].prod(1),
+        atol=1e-6,
+    )
 
 
-def test_the_digest_is_of_weights_and_options() -> None:
-    first, again, each = extractor(GREY), extractor(STACKED), extractor(STACKED, channels="each")
+def test_the_digest_is_of_weights_and_of_how_they_are_used() -> None:
+    first, again, each = extractor(GREY), extractor(STACKED), PerChannel(extractor(GREY), STACKED)
+    assert suits(again, STACKED)
+    assert not suits(again, GREY)
     assert first.digest == again.digest
     assert first.digest != each.digest
     assert len(first.digest) == 64
@@ -146,13 +152,9 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         load_weights(tmp_path / "none.safetensors")
 
 
-@pytest.mark.parametrize(
-    ("spec", "channels", "sentence"),
-    [(Spec((2,)), "grey", "score points by their modes"), (Spec((4, 8, 8)), "each", "1 to 3 channels, not 4")],
-)
-def test_what_it_cannot_look_at_is_a_sentence(spec: Spec, channels: str, sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
-        extractor(spec, channels=channels)
+def test_points_are_refused() -> None:
+    with pytest.raises(UsageError, match="score points by their modes"):
+        extractor(Spec((2,)))
 
 
 def test_data_sets_of_digits_name_it() -> None:
@@ -160,7 +162,7 @@ def test_data_sets_of_digits_name_it() -> None:
         part = entry.component
         if part.extractor is not None and part.spec is not None:
             config = part.config()
-            network = create("extractor", part.extractor, part.spec(config), **part.extractor_options)
+            network = create("extractor", part.extractor, part.spec(config))
             assert isinstance(network, Extractor)
     named = {entry.component.name for entry in registry().entries("dataset") if entry.component.extractor}
     assert named == {"digits", "mnist", "stacked-mnist"}

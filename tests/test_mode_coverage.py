@@ -147,7 +147,7 @@ def test_up_is_up() -> None:
     assert below[1] < below[0]
 
 
-@pytest.mark.parametrize("logit", [0.0, math.nan, math.inf])
+@pytest.mark.parametrize("logit", [0.0, math.nan])
 def test_a_critic_that_says_nothing_is_drawn(tmp_path: Path, logit: float) -> None:
     points = torch.tensor([[0.3, 0.2], [math.nan, 0.0]])
     made = [

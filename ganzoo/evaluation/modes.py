@@ -81,7 +81,7 @@ def _hits(samples: Tensor, centers: Tensor, radius: float) -> Tensor:
     """Samples of high quality of each mode, ``[K]`` int64 on the CPU."""
     homes = centers.to(device=samples.device, dtype=torch.float64)
     hits = torch.zeros(len(centers), dtype=torch.int64)
-    for part in samples.split(_CHUNK):
+    for part in torch.split(samples, _CHUNK):
         # Not by the matrix product, whose rounding is as large as a narrow mode.
         gaps = torch.cdist(part.double(), homes, compute_mode="donot_use_mm_for_euclid_dist")
         distance, nearest = gaps.nan_to_num(nan=math.inf).min(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -72,8 +73,9 @@ class Result:
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        return {"format": FORMAT, **asdict(self), "scores": [asdict(score) for score in self.scores]}
+        """As plain JSON values; a score that is infinite is null there."""
+        scores = [asdict(score) | {"value": plain(score.value)} for score in self.scores]
+        return {"format": FORMAT, **asdict(self), "scores": scores}
 
     @classmethod
     def from_dict(cls, saved: Any) -> Self:
@@ -85,11 +87,18 @@ class Result:
         if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
             raise GanzooError(_FOREIGN)
         try:
-            scores = tuple(Score(**score) for score in saved["scores"])
+            scores = tuple(
+                Score(**(s | {"value": math.inf if s["value"] is None else s["value"]})) for s in saved["scores"]
+            )
             rest = {name: saved[name] for name in ("subject", "protocol", "details", "seconds")}
             return cls(scores=scores, **rest)
         except (KeyError, TypeError):
             raise GanzooError(_FOREIGN) from None
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON has it, which knows no infinity."""
+    return value if math.isfinite(value) else None
 
 
 def differences(one: Result, other: Result) -> list[str]:

@@ -112,7 +112,7 @@ def _places(extent: Extent) -> Tensor:
 
 @torch.no_grad()
 def _logits(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    return torch.cat([critic(part).detach().double().flatten().cpu() for part in points.float().split(_CHUNK)])
+    return torch.cat([critic(part).detach().double().flatten().cpu() for part in torch.split(points.float(), _CHUNK)])
 
 
 def _roomy(extent: Extent) -> Extent:
@@ -139,9 +139,9 @@ def _write_corners(canvas: Image.Image, extent: Extent) -> None:
     left, right, bottom, top = extent
     draw = ImageDraw.Draw(canvas)
     low, high = f"({left:.3g}, {bottom:.3g})", f"({right:.3g}, {top:.3g})"
-    halo = {"stroke_width": 2, "stroke_fill": _PAPER}
-    draw.text((_EDGE, _SIDE - _EDGE), low, _TEXT, anchor="ls", **halo)
-    draw.text((_SIDE - _EDGE, _EDGE), high, _TEXT, anchor="rt", **halo)
+    places = ((low, "ls", (_EDGE, _SIDE - _EDGE)), (high, "rt", (_SIDE - _EDGE, _EDGE)))
+    for text, anchor, spot in places:
+        draw.text(spot, text, _TEXT, anchor=anchor, stroke_width=2, stroke_fill=_PAPER)
 
 
 __all__ = ["field", "save_field"]

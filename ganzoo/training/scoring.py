@@ -12,7 +12,7 @@ from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.metrics import INCEPTION
 from ganzoo.evaluation.reference import reference_of
-from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.result import Score, plain
 from ganzoo.evaluation.subjects import Network, uses_labels
 from ganzoo.training import checkpoint
 
@@ -61,7 +61,7 @@ class Scoring:
             scores, _ = self._judge.scores(self._subject, self._count, _SEED)
         finally:
             gen.train(was_training)
-        values = {score.name: score.value for score in scores}
+        values = {score.name: plain(score.value) for score in scores}
         session.keeper.line({"step": session.step, "scores": values})
         session.observers.call("eval_end", run=session.run, metrics=values)
         is_best = self._compare(scores)
