@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +85,8 @@ def algebra(rounds: int) -> list[dict[str, Any]]:
         own = [gaussian_of(each) for each in sets]
         times: list[tuple[float, float]] = []
         for _ in range(rounds):
-            ours, value = seconds(lambda: frechet_distance(*own))
-            other, result = seconds(lambda: theirs.fid_statistics_to_metric(*statistic, verbose=False))
+            ours, value = seconds(partial(frechet_distance, *own))
+            other, result = seconds(partial(theirs.fid_statistics_to_metric, *statistic, verbose=False))
             times.append((ours, other))
         apart = abs(value - result["frechet_inception_distance"])
         found.append(
@@ -153,7 +154,7 @@ def peak(keep: Any, count: int) -> dict[str, float]:
     """In a process of its own: the most memory that was its own, and the most with pages of files, in MB."""
     highest = {"private_mb": 0.0, "resident_mb": 0.0}
 
-    def look(done: int, total: int) -> None:
+    def look(_: int, __: int) -> None:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         told = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith("Rss")}
         private = int(told["RssAnon"]) / 1024
