@@ -89,6 +89,7 @@ def bench(session: nox.Session) -> None:
     """Measure start-up and the loop's overhead, side by side, as ratios."""
     install(session, "-e", ".")
     session.run("python", "benchmarks/bench.py", *session.posargs)
+    session.run("python", "benchmarks/evaluation.py")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from torch import Tensor
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation import features as module
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
-from ganzoo.evaluation.features import CHUNK, FeatureSet, extract
+from ganzoo.evaluation.features import CHUNK, FeatureSet, extract, extract_known
 from ganzoo.evaluation.statistics import frechet_distance
 from ganzoo.nn import Extractor, Features
 
@@ -136,6 +136,35 @@ def test_a_second_time_nothing_is_computed_and_every_bit_is_equal(tmp_path: Path
     assert torch.equal(first.logits, second.logits)
 
 
+@pytest.mark.parametrize("keep", [{"moments"}, ALL], ids=["moments", "all"])
+def test_a_known_set_is_not_even_read_the_second_time(tmp_path: Path, keep: Any) -> None:
+    cache, pixels, labels = FeatureCache(tmp_path), images(600, 0), torch.arange(600) % 4
+    settings: dict[str, Any] = {"total": 600, "device": "cpu", "keep": keep, "cache": cache}
+    first = extract_known(batches(pixels, 50, labels), Linear(), data={"digest": "a"}, **settings)
+    assert [entry.kind for entry in cache.entries()] == ["set"], "chunks are gone once the whole is there"
+
+    def read() -> Any:
+        raise AssertionError("it was read")
+
+    def unread() -> Iterator[Any]:
+        return (read() for _ in range(1))
+
+    second = extract_known(unread(), Linear(), data={"digest": "a"}, **settings)
+    assert first.labels is not None
+    assert second.labels is not None
+    assert torch.equal(first.labels, second.labels)
+    assert torch.equal(first.gaussian().mean, second.gaussian().mean)
+    assert frechet_distance(first.gaussian(), second.gaussian()) == frechet_distance(first.gaussian(), first.gaussian())
+    if first.features is not None:
+        assert same(first, second)
+    changes: list[dict[str, Any]] = [{"data": {"digest": "b"}}, {"keep": {"logits"}}, {"total": 599}, {"seed": 2}]
+    for change in changes:
+        asked = {"data": {"digest": "a"}, **settings, **change}
+        extractor = Linear(seed=asked.pop("seed", 1))
+        with pytest.raises(AssertionError, match="it was read"):
+            extract_known(unread(), extractor, **asked)
+
+
 def test_an_interruption_loses_no_finished_chunk(tmp_path: Path) -> None:
     cache, pixels = FeatureCache(tmp_path), images(4 * CHUNK, 0)
 
@@ -211,12 +240,12 @@ def test_it_is_listed_and_cleared(tmp_path: Path) -> None:
     assert cache.entries() == []
     assert cache.clear() == 0
     run(images(300, 0), cache=cache)
-    cache.store("moments", cache_key(data="x"), {"mean": torch.zeros(3)})
+    cache.store("set", cache_key(data="x"), {"mean": torch.zeros(3)})
     entries = cache.entries()
-    assert sorted(entry.kind for entry in entries) == ["chunk", "chunk", "moments"]
+    assert sorted(entry.kind for entry in entries) == ["chunk", "chunk", "set"]
     assert cache.clear() == sum(entry.size for entry in entries) > 0
     assert cache.entries() == []
-    assert cache.load("moments", cache_key(data="x")) is None
+    assert cache.load("set", cache_key(data="x")) is None
 
 
 def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -240,7 +269,7 @@ def test_two_processes_write_the_same_key_at_once(tmp_path: Path) -> None:
         from ganzoo.evaluation.cache import FeatureCache
         cache = FeatureCache(Path(sys.argv[1]))
         value = {"features": torch.arange(200_000, dtype=torch.float32)}
-        for turn in range(40):
+        for turn in range(15):
             assert cache.store("chunk", "ab" * 32, value)
             found = cache.load("chunk", "ab" * 32)
             assert found is not None and torch.equal(found["features"], value["features"]), turn

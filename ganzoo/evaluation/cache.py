@@ -11,12 +11,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from ganzoo.data.roots import cache_home
@@ -35,7 +36,7 @@ class CacheEntry:
 
     Attributes:
         path: where it is.
-        kind: ``chunk`` (features of some images) or ``moments`` (mean and covariance of many).
+        kind: ``chunk`` (features of some images) or ``set`` (what was kept of a whole data set).
         key: SHA-256 of everything that it depends on.
         size: bytes.
         used: when it was last read or written, in seconds since 1970.
@@ -60,7 +61,7 @@ def cache_key(**parts: Any) -> str:
 def images_digest(images: Tensor) -> str:
     """Hex SHA-256 of ``images`` uint8 on the CPU: of their shape and their bytes."""
     made = hashlib.sha256(repr((str(images.dtype), tuple(images.shape))).encode())
-    made.update(images.contiguous().numpy().tobytes())
+    made.update(_bytes(images))
     return made.hexdigest()
 
 
@@ -74,7 +75,7 @@ class FeatureCache:
         """The tensors kept under a key; None if there are none, or damaged ones, which a sentence in the log tells.
 
         Args:
-            kind: ``chunk`` or ``moments``.
+            kind: ``chunk`` or ``set``.
             key: from :func:`cache_key`.
             expected: names, types and shapes that must be there, on the device ``meta`` or any other.
         """
@@ -99,6 +100,12 @@ class FeatureCache:
             _LOG.warning("Features are not kept for the next time: %s", err)
             return False
         return True
+
+    def forget(self, kind: str, keys: Iterable[str]) -> None:
+        """Remove what is kept under some keys, as far as it is there."""
+        for key in keys:
+            with suppress(OSError):
+                self._path(kind, key).unlink(missing_ok=True)
 
     def entries(self) -> list[CacheEntry]:
         """What is there, the last used first."""
@@ -138,5 +145,10 @@ def _digest(key: str, tensors: Mapping[str, Tensor]) -> str:
     made = hashlib.sha256(key.encode())
     for name, tensor in sorted(tensors.items()):
         made.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        made.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        made.update(_bytes(tensor))
     return made.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The bytes of a tensor, without a copy of those on the CPU."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

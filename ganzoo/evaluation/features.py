@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -96,6 +96,89 @@ def extract(
         UsageError: there are fewer images than ``total``, none were asked for, or logits of an extractor without any.
         GanzooError: images or features are not what the contract says.
     """
+    return _extract(
+        batches,
+        extractor,
+        total=total,
+        device=torch.device(device),
+        keep=keep,
+        on_progress=on_progress,
+        cache=cache,
+        keys=[],
+    )
+
+
+def extract_known(
+    batches: Batches,
+    extractor: Extractor,
+    *,
+    data: Mapping[str, Any],
+    total: int,
+    device: torch.device | str,
+    keep: Collection[Keep],
+    cache: FeatureCache,
+    on_progress: Progress | None = None,
+) -> FeatureSet:
+    """:func:`extract` for images that are known by a hash, such as a reference: the second time none is read.
+
+    Args:
+        batches: as for :func:`extract`; not touched if the cache has what is kept of them.
+        extractor, total, device, keep, on_progress: as for :func:`extract`.
+        data: plain JSON values that tell these images, in this order, from all others: the digest of the data, and
+            everything that was done to them (split, size, preprocessing).
+        cache: where the result is kept, and until it is there, its chunks.
+    """
+    key = cache_key(
+        data=dict(data),
+        extractor=extractor.digest,
+        count=total,
+        keep=sorted(keep),
+        dtype="float32",
+        batch=BATCH,
+        device=torch.device(device).type,
+    )
+    found = cache.load("set", key)
+    if found is not None:
+        state = {name.removeprefix("moments."): value for name, value in found.items() if name.startswith("moments.")}
+        if on_progress is not None:
+            on_progress(total, total)
+        return FeatureSet(
+            total,
+            extractor.digest,
+            Moments.from_state(state) if state else None,
+            *(found.get(name) for name in ("features", "logits", "labels")),
+        )
+    keys: list[str] = []
+    made = _extract(
+        batches,
+        extractor,
+        total=total,
+        device=torch.device(device),
+        keep=keep,
+        on_progress=on_progress,
+        cache=cache,
+        keys=keys,
+    )
+    tensors = {} if made.moments is None else {f"moments.{k}": v for k, v in made.moments.state_dict().items()}
+    rest = {"features": made.features, "logits": made.logits, "labels": made.labels}
+    tensors |= {name: tensor for name, tensor in rest.items() if tensor is not None}
+    if cache.store("set", key, tensors):
+        cache.forget("chunk", keys)
+    return made
+
+
+def _extract(
+    batches: Batches,
+    extractor: Extractor,
+    *,
+    total: int,
+    device: torch.device,
+    keep: Collection[Keep],
+    on_progress: Progress | None,
+    cache: FeatureCache | None,
+    keys: list[str],
+) -> FeatureSet:
+    """The work of :func:`extract`; collects the keys of its chunks."""
     if total < 1:
         raise UsageError("An evaluation needs at least one image; raise --samples.")
     if "logits" in keep and extractor.num_classes is None:
@@ -108,7 +191,7 @@ def extract(
     labels: list[Tensor] | None = []
     done = 0
     for images, classes in _chunks(batches, total):
-        found = _chunk(images, extractor, torch.device(device), cache)
+        found = _chunk(images, extractor, device, cache, keys)
         part = slice(done, done + len(images))
         if moments is not None:
             moments.update(found.features)
@@ -127,12 +210,15 @@ def extract(
     )
 
 
-def _chunk(images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None) -> Features:
+def _chunk(
+    images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None, keys: list[str]
+) -> Features:
     key = ""
     if cache is not None:
         key = cache_key(
             images=images_digest(images), extractor=extractor.digest, dtype="float32", batch=BATCH, device=device.type
         )
+        keys.append(key)
         kept = cache.load("chunk", key, _outline(len(images), extractor))
         if kept is not None:
             return Features(kept["features"], kept.get("logits"))
