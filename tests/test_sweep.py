@@ -135,7 +135,7 @@ def test_a_cell_has_one_name_in_whatever_sweep_it_stands(sweep: Sweep) -> None:
 
     small, large = names("--seed 1"), names("--loss hinge,ns --seed 0,1,2 --disc.depth 2,3")
     assert small <= names("--loss hinge,ns --seed 0,1")
-    assert small == names("--seed 1 --steps 77 --log-every 5 --device cpu")
+    assert small == names("--seed 1 --steps 77 --sample-every 5 --device cpu")
     assert not names("--seed 1 --ema-half-life 3") & small
     assert len(large) == 12
     assert len(names("--seed 1 --steps 10,20")) == 2, "a live setting with several values tells cells apart"
