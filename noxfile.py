@@ -62,6 +62,13 @@ def matrix(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def ray(session: nox.Session) -> None:
+    """Run sweeps on a Ray cluster of this machine; elsewhere these tests are skipped."""
+    install(session, "-e", ".[ray]", *group("test"))
+    session.run("pytest", "-m", "ray", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Write the generated pages and build all into docs/_build, warnings as errors; ``-- --check`` only compares."""
     checks_only = "--check" in session.posargs

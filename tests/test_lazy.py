@@ -51,6 +51,9 @@ def modules_after(*args: str, **env: str) -> set[str]:
         "doctor --help",
         "show dataset/mnist",
         "run --cond on --dry-run",
+        "sweep --loss ns,wgan-gp --loss.gp-weight 1,10 --dry-run",
+        "sweep --help",
+        "compare --help",
     ],
 )
 def test_torch_is_not_imported_by(line: str) -> None:

@@ -144,7 +144,8 @@ class SweepCommand(ChoosingCommand):
 
     def _choose(self, into: Choosing, args: list[str]) -> None:
         assert isinstance(into, Axes)
-        found = self._first_pass(args, _repeated([*component_options(self.components, None), click.Option(["--cond"])]))
+        several = _repeated([*component_options(self.components, None), click.Option(["--cond"])])
+        found = self._first_pass(args, [*several, click.Option(["--launcher"])])
         add_local(found.get("plugin") or ())
         into.launcher = found.get("launcher") or LAUNCHER
         for path in (*SOURCES, *SECTIONS, "cond"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ganzoo.api import Spec
-from ganzoo.testing import datasets, extractors, networks, objectives, records, runs
+from ganzoo.testing import datasets, extractors, launchers, networks, objectives, records, runs
 from ganzoo.testing.subject import Check, subject_for
 
 Promises = tuple[Callable[..., None], ...]
@@ -27,6 +27,7 @@ OF_KIND: Final[dict[str, Promises]] = {
     "trainer": runs.OF_TRAINERS,
     "dataset": datasets.OF_DATASETS,
     "extractor": extractors.OF_EXTRACTORS,
+    "launcher": launchers.OF_LAUNCHERS,
 }
 ON_EXAMPLES: Final[dict[str, Promises]] = {
     "generator": (*networks.OF_GENERATORS, *networks.OF_BOTH),

@@ -17,6 +17,7 @@ from ganzoo import options
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC
 from ganzoo.data import Dataset
 from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.launching import Launcher
 from ganzoo.nn import Discriminator, Extractor, Generator, Loss, Regularizer, Trainer
 from ganzoo.options import Option, options_of
 from ganzoo.plugins import loaded
@@ -31,6 +32,7 @@ BASES: Final[dict[str, type[Any]]] = {
     "trainer": Trainer,
     "dataset": Dataset,
     "extractor": Extractor,
+    "launcher": Launcher,
 }
 _HEAVY: Final = ("torch", "torchvision", "torch_fidelity")
 _LISTING: Final = """
