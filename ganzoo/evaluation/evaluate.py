@@ -236,10 +236,18 @@ def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str
 
 
 def _keep(subject: Subject, result: Result, *, update: bool) -> None:
+    """Let the run have the result, and its observers hear of it."""
     from ganzoo.outputs.scores import keep_result
+    from ganzoo.training.observers import Observers
+    from ganzoo.training.run import Run
 
-    if update and subject.folder is not None:
+    if subject.folder is None:
+        return
+    if update:
         keep_result(subject.folder, result)
+    if subject.facts["kind"] == "run":
+        values = {score.name: score.value for score in result.scores}
+        Observers().call("eval_end", run=Run.open(subject.folder), metrics=values)
 
 
 def _versions(extractor: Extractor | None) -> dict[str, str]:
