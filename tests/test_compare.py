@@ -72,7 +72,7 @@ def test_runs_that_differ_in_the_seed_are_one_row(runs: Path) -> None:
     (group,) = of(runs).groups
     assert [row.seeds for row in group.rows] == [(0,), (0, 1)]
     w, ns = group.rows
-    assert ns.scores["fid"].values == (10, 13)
+    assert list(ns.scores["fid"].values) == [10, 13]
     assert ns.scores["fid"].mean == 11.5
     spread = [row.scores["fid"].std for row in group.rows]
     assert spread[0] is None
