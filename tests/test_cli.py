@@ -66,7 +66,7 @@ def test_version(ganzoo: Ganzoo) -> None:
 
 
 BAD = [
-    ("nonsense", "There is no command 'nonsense'. There is doctor, "),
+    ("nonsense", "There is no command 'nonsense'. There is compare, "),
     ("rnu", "There is no command 'rnu'. Did you mean run?"),
     ("--nonsense", "No such option"),
     ("run x", "unexpected extra argument (x)"),

@@ -148,11 +148,12 @@ class _Sweeping:
         self.say(f"{words[:1].upper()}{words[1:]}.")
         if not (as_json or tally.done):
             return
-        from ganzoo.cli import compare
+        from ganzoo.cli.compare import show, to_dict
+        from ganzoo.evaluation.compare import compare
 
-        found = compare.compare([self.out])
+        found = compare([self.out])
         if not as_json:
-            compare.show(found)
+            show(found)
             return
         terminal.dump(
             {
@@ -162,7 +163,7 @@ class _Sweeping:
                 "failed": tally.failed,
                 "left": tally.left,
                 "refused": {cell.name: list(cell.sentences) for cell in refused},
-                "comparison": compare.to_dict(found),
+                "comparison": to_dict(found),
             }
         )
 

@@ -56,12 +56,12 @@ class RayLauncher(Launcher):
                     if not job.process_file.exists():
                         ray.cancel(ref)  # it waits for cores, which may last
             while more and len(running) < most and not stop():
-                job = next(jobs, None)
-                if job is None:
+                taken = next(jobs, None)
+                if taken is None:
                     more = False
                 else:
-                    _stop_file(job).unlink(missing_ok=True)
-                    running[task.remote(job)] = (job, time.monotonic())
+                    _stop_file(taken).unlink(missing_ok=True)
+                    running[task.remote(taken)] = (taken, time.monotonic())
             done, _ = ray.wait(list(running), timeout=_PAUSE) if running else ([], [])
             for ref in done:
                 job, since = running.pop(ref)
