@@ -14,7 +14,6 @@ import ganzoo_digits
 from ganzoo.api import Spec
 from ganzoo.data import resize
 from ganzoo.errors import GanzooError, MissingError, UsageError
-from ganzoo.evaluation.channels import PerChannel, suits
 from ganzoo.nn import Extractor
 from ganzoo.nn.weights import layouts, save_tensors
 from ganzoo.registry import create, registry
@@ -23,8 +22,8 @@ from ganzoo_digits.model import WEIGHTS, load_weights
 GREY, STACKED = Spec((1, 28, 28), 10), Spec((3, 28, 28), 1000)
 
 
-def extractor(spec: Spec) -> Extractor:
-    made = create("extractor", "digit-cnn", spec)
+def extractor(spec: Spec, name: str = "digit-cnn") -> Extractor:
+    made = create("extractor", name, spec)
     assert isinstance(made, Extractor)
     return made
 
@@ -97,7 +96,7 @@ def test_any_image_has_its_own_finite_features(shape: tuple[int, ...]) -> None:
 
 def test_each_channel_can_be_a_digit(network: Extractor, digits: tuple[Tensor, Tensor]) -> None:
     images = digits[0][:60].view(20, 3, 8, 8)
-    each = PerChannel(extractor(Spec((1, 8, 8))), Spec((3, 8, 8), 1000))
+    each = extractor(Spec((3, 8, 8)), "digit-cnn-each")
     seen, single = each(images), network(images.flatten(0, 1)[:, None])
     assert (each.dim, each.num_classes) == (3 * network.dim, 1000)
     assert seen.logits is not None
@@ -113,9 +112,8 @@ def test_each_channel_can_be_a_digit(network: Extractor, digits: tuple[Tensor, T
 
 
 def test_the_digest_is_of_weights_and_of_how_they_are_used() -> None:
-    first, again, each = extractor(GREY), extractor(STACKED), PerChannel(extractor(GREY), STACKED)
-    assert suits(again, STACKED)
-    assert not suits(again, GREY)
+    first, again, each = extractor(GREY), extractor(STACKED), extractor(STACKED, "digit-cnn-each")
+    assert (first.stacked, each.stacked) == (None, (10, 3))
     assert first.digest == again.digest
     assert first.digest != each.digest
     assert len(first.digest) == 64
@@ -155,6 +153,8 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_points_are_refused() -> None:
     with pytest.raises(UsageError, match="score points by their modes"):
         extractor(Spec((2,)))
+    with pytest.raises(UsageError, match="1 to 3 channels, each a digit, not 4"):
+        extractor(Spec((4, 8, 8)), "digit-cnn-each")
 
 
 def test_data_sets_of_digits_name_it() -> None:

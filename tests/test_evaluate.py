@@ -186,7 +186,7 @@ def write_images(folder: Path, *sizes: tuple[int, int]) -> Path:
     [
         ({"metrics": ["fdi"]}, UsageError, "There is no metric 'fdi'. Did you mean"),
         ({"features": "inceptoin"}, UsageError, "Did you mean inception"),
-        ({"against": "nosuch"}, UsageError, "There is no data set"),
+        ({"against": "nosuch"}, UsageError, "There is no dataset 'nosuch'"),
         ({"against": "digits:test"}, UsageError, "has no splits"),
         ({"against": "ring"}, UsageError, "their own size"),
         ({"samples": 1, "metrics": ["fid"]}, UsageError, "at least 2"),
@@ -212,7 +212,7 @@ def test_images_that_cannot_be_scored_are_a_sentence(home: Path, images: Path, r
             evaluate(path, **asked)
         assert sentence in str(caught.value)
 
-    refused(images, "say so with --against DATASET", metrics=["fid"])
+    refused(images, "say so with --against DATASET", metrics=["fid"], features="digit-cnn")
     refused(images, "has 120 samples, fewer than the 500 asked for", against="digits", samples=500)
     refused(images, "nobody asked for classes here", against="digits", metrics=["accuracy"])
     refused(images, "nowhere to keep the result", against="digits", update=True)

@@ -15,7 +15,6 @@ from ganzoo.api import Spec
 from ganzoo.errors import UsageError
 from ganzoo.evaluation import counting  # noqa: F401  its metrics
 from ganzoo.evaluation.cache import FeatureCache
-from ganzoo.evaluation.channels import PerChannel, suits
 from ganzoo.evaluation.features import FeatureSet
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.metrics import INCEPTION, METRICS, Metric, metrics_named
@@ -136,7 +135,7 @@ def evaluate(
 
 
 def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:
-    """The feature network ``name`` for images like ``spec``, or for their channels if its classes are those of one.
+    """The feature network ``name`` for images like ``spec`` and those of the reference.
 
     Raises:
         UsageError: there is no such extractor or option.
@@ -149,9 +148,6 @@ def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference
     colours = max(spec.shape[0], reference.spec.shape[0] if reference else 1)
     spec = Spec((colours, *spec.shape[1:]), reference.spec.num_classes if reference else spec.num_classes)
     found: Extractor = build(choice, spec).eval().requires_grad_(False)
-    if suits(found, spec):
-        inner: Extractor = build(choice, Spec((1, *spec.shape[1:])))
-        found = PerChannel(inner, spec).eval().requires_grad_(False)
     return found
 
 
@@ -200,7 +196,7 @@ def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) 
         return asked
     if not subject.spec.is_image:
         return MODE_SAMPLES
-    return STACKED_SAMPLES if isinstance(extractor, PerChannel) else SAMPLES
+    return STACKED_SAMPLES if extractor is not None and extractor.stacked else SAMPLES
 
 
 def _save(judge: Judge, path: Path) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
-from ganzoo.evaluation.channels import PerChannel
 from ganzoo.evaluation.features import FeatureSet, extract
 from ganzoo.evaluation.metrics import Evidence, Metric, keep_for
 from ganzoo.evaluation.progress import Stage, silent
@@ -98,7 +97,7 @@ class Judge:
             "shares": self.real.shares,
             "modes": self.reference.modes if self.reference else None,
             "conditional": subject.conditional,
-            "stacked": self.extractor.stacked if isinstance(self.extractor, PerChannel) else None,
+            "stacked": self.extractor.stacked if self.extractor is not None else None,
         }
         fake = points = None
         if subject.spec.is_image:

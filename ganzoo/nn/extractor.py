@@ -27,6 +27,7 @@ class Extractor(nn.Module, ABC):
         spec: the images that it is given. Fitting them (size, grey to colour) is the extractor's work.
         dim: F, how many features it has.
         num_classes: K, how many classes its logits tell apart; None if it has no logits.
+        stacked: ``(k, c)`` if its classes are the combinations of k classes in each of c channels; else None.
         digest: hex SHA-256 of everything that its features depend on beside the image: the weights file, and a version
             of the preprocessing. Scores are comparable, and cached features are used again, only under one digest.
         caveat: what a reader of its scores must know, in words, such as that its weights are not the published ones;
@@ -35,6 +36,7 @@ class Extractor(nn.Module, ABC):
 
     dim: int
     num_classes: int | None = None
+    stacked: tuple[int, int] | None = None
     digest: str
     caveat: str = ""
 

@@ -262,7 +262,7 @@ def ganzoo_components() -> Iterator[Component]:
         spec=stacked_spec,
         summary="Three random MNIST digits as red, green and blue: 1000 modes, drawn without end.",
         paper="arXiv:1611.02163",
-        extractor="digit-cnn",
+        extractor="digit-cnn-each",
         facts={
             "samples": "without end, of 3x28x28",
             "classes": "1000 if labelled, the triples of digits",

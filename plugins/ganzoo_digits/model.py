@@ -18,6 +18,7 @@ WEIGHTS: Final = Path(__file__).with_name("digit_cnn.safetensors")
 SHA256: Final = "54e0b85ca1df6f4dd359d9661dbe5087e551ab44f617c8717d5fd7cac5c60a47"
 """Of the weights file, in hexadecimal."""
 _PREPROCESSING: Final = 1
+_MOST_DIGITS: Final = 3
 _LUMA: Final = (0.299, 0.587, 0.114)
 
 
@@ -47,6 +48,39 @@ class DigitCnn(Extractor):
         """See :meth:`Extractor.forward`."""
         features: Tensor = self.body(as_mnist(_grey(images)))
         return Features(features, self.head(features))
+
+
+class DigitCnnEach(Extractor):
+    """Images whose channels are a digit each -> their features side by side, and one class for each combination.
+
+    With three channels class 407 means 4 in the first, 0 in the second and 7 in the third. Its logit is the sum of
+    theirs, so its probability is the product.
+
+    Raises:
+        UsageError: a sample is no image, or has more than three channels.
+    """
+
+    def __init__(self, config: NoOptions, spec: Spec) -> None:
+        super().__init__(spec)
+        channels = spec.shape[0]
+        if spec.is_image and channels > _MOST_DIGITS:
+            raise UsageError(
+                f"digit-cnn-each takes images of 1 to {_MOST_DIGITS} channels, each a digit, not {channels}: choose "
+                "digit-cnn."
+            )
+        self.single = DigitCnn(config, spec)
+        self.stacked = CLASSES, channels
+        self.dim, self.num_classes = DIM * channels, CLASSES**channels
+        self.digest = hashlib.sha256(f"each {self.single.digest}".encode()).hexdigest()
+
+    def forward(self, images: Tensor) -> Features:
+        """See :meth:`Extractor.forward`."""
+        features, logits = self.single(images.flatten(0, 1)[:, None])
+        parts = logits.view(*images.shape[:2], CLASSES).unbind(1)
+        joint = parts[0]
+        for part in parts[1:]:
+            joint = (joint[:, :, None] + part[:, None]).flatten(1)
+        return Features(features.reshape(len(images), -1), joint)
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:
