@@ -192,7 +192,7 @@ def write_images(folder: Path, *sizes: tuple[int, int]) -> Path:
         ({"samples": 1, "metrics": ["fid"]}, UsageError, "at least 2"),
         ({"samples": 5, "metrics": ["kid"]}, UsageError, "KID needs at least"),
         ({"real_samples": 5000}, UsageError, "digits has 1,797 samples"),
-        ({"metrics": ["modes"]}, UsageError, "drawn from known Gaussians"),
+        ({"metrics": ["modes"]}, UsageError, "The metric modes is not for images"),
         ({"picture": "x.png", "samples": 20}, UsageError, "points in the plane"),
         ({"ref_stats": "none.npz"}, MissingError, "none.npz"),
         ({"device": "quantum"}, UsageError, "There is no device"),

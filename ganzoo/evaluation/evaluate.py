@@ -99,6 +99,7 @@ def evaluate(
     subject = open_subject(path, ema=ema, device=target, say=say)
     if update and subject.folder is None:
         raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
+    _check_kind(wanted or (), subject)
     root = Path(data_root) if data_root is not None else None
     reference = open_reference(against, subject, root)
     name, extractor = None, None
@@ -197,6 +198,16 @@ def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) 
     if not subject.spec.is_image:
         return MODE_SAMPLES
     return STACKED_SAMPLES if extractor is not None and extractor.stacked else SAMPLES
+
+
+def _check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
+    """Refuse at once what would fail after the work."""
+    for metric in metrics:
+        if ("points" in metric.needs) == subject.spec.is_image:
+            these = "images" if subject.spec.is_image else "points"
+            raise UsageError(f"The metric {metric.name} is not for {these}: {metric.summary}")
+        if "labels" in metric.needs and not subject.conditional:
+            raise UsageError(f"The metric {metric.name} is for a conditional generator: nobody asked for classes here.")
 
 
 def _save(judge: Judge, path: Path) -> None:
