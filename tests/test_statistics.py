@@ -125,6 +125,14 @@ def test_a_set_is_at_no_distance_from_itself(count: int) -> None:
             assert 0 <= frechet_distance(a, b) < 1e-6
 
 
+@pytest.mark.parametrize("decades", [0.5, 3.0])
+def test_the_quick_form_for_many_features_is_as_exact(decades: float) -> None:
+    fall = torch.logspace(0, -decades, 300).double()
+    sets = [normal(900, 300, seed).double() * fall * scale for seed, scale in ((1, 1.0), (2, 1.1))]
+    assert frechet_distance(*map(gaussian_of, sets)) == pytest.approx(independent(*sets), rel=2e-6)
+    assert 0 <= frechet_distance(gaussian_of(sets[0]), gaussian_of(sets[0])) < 1e-9
+
+
 def test_few_samples_are_kept_as_they_are_and_give_the_same() -> None:
     a, b = normal(30, 64, 1), normal(50, 64, 2, scale=2)
     assert gaussian_of(a).covariance is None
