@@ -10,7 +10,7 @@ import click
 from ganzoo.cli import terminal
 from ganzoo.cli.shared import ComponentName, json_option, plugin_option
 from ganzoo.cli.typed import option_for
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class EvalCommand(click.Command):
 
 
 @click.command("eval", cls=EvalCommand)
-@click.argument("subject", metavar="RUN_OR_EXPORT_OR_IMAGES", type=click.Path(path_type=Path))
+@click.argument("subject", metavar="RUN_OR_EXPORT_OR_IMAGES", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--metric",
     "metrics",
@@ -95,11 +95,16 @@ class EvalCommand(click.Command):
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder in which to look for data sets first.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw samples of points over the critic's field.")
+@click.option(
+    "--cache",
+    type=click.Choice(["list", "clear"]),
+    help="List the features that are kept for next time, or remove them.",
+)
 @click.option("--update", is_flag=True, default=False, help="Keep the result in the run or export, and in its card.")
 @plugin_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, *, subject: Path, as_json: bool, **asked: Any) -> None:
+def command(ctx: click.Context, /, *, subject: Path | None, cache: str | None, as_json: bool, **asked: Any) -> None:
     """Score a run, an export, or images from anything else.
 
     \b
@@ -109,6 +114,12 @@ def command(ctx: click.Context, /, *, subject: Path, as_json: bool, **asked: Any
 
     A score is comparable with another only by the same protocol, which is printed with it.
     """
+    if cache is not None:
+        _cache(cache, as_json=as_json)
+        return
+    if subject is None:
+        raise UsageError("Say what to score: a run, an export, or a folder, a zip or an npz of images.")
+
     from ganzoo.evaluation.evaluate import evaluate
     from ganzoo.evaluation.progress import progress_for
 
@@ -125,6 +136,23 @@ def command(ctx: click.Context, /, *, subject: Path, as_json: bool, **asked: Any
         terminal.dump(result.to_dict())
     else:
         _print(result)
+
+
+def _cache(what: str, *, as_json: bool) -> None:
+    from ganzoo.evaluation.cache import FeatureCache
+
+    cache = FeatureCache()
+    if what == "clear":
+        freed = cache.clear()
+        terminal.status(f"{freed:,} bytes were removed from {cache.root}.")
+        return
+    entries = cache.entries()
+    if as_json:
+        told = [{"kind": e.kind, "key": e.key, "bytes": e.size, "path": str(e.path)} for e in entries]
+        terminal.dump({"folder": str(cache.root), "entries": told})
+        return
+    terminal.table(("kind", "key", "bytes"), [(e.kind, e.key, f"{e.size:,}") for e in entries])
+    terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {cache.root}.")
 
 
 def _print(result: Result) -> None:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ganzoo.errors import UsageError
-from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
-from ganzoo.evaluation.features import FeatureSet, extract
+from ganzoo.evaluation.cache import FeatureCache, images_digest
+from ganzoo.evaluation.features import FeatureSet, extract, extract_known
 from ganzoo.evaluation.metrics import Evidence, Metric, keep_for
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference
 from ganzoo.evaluation.result import Score
-from ganzoo.evaluation.statistics import Gaussian, Moments
+from ganzoo.evaluation.statistics import Gaussian
 from ganzoo.evaluation.subjects import Samples, Subject
 from ganzoo.nn import Extractor
 
@@ -109,7 +109,14 @@ class Judge:
         else:
             points = torch.cat([x for x, _ in subject.samples(n, seed)])
         evidence = Evidence(
-            fake, self.real.seen, self.name, subject.spec, infinity=self.infinity, points=points, extra=extra
+            fake,
+            self.real.seen,
+            self.name,
+            subject.spec,
+            infinity=self.infinity,
+            points=points,
+            caveat=self.extractor.caveat if self.extractor is not None else "",
+            extra=extra,
         )
         found = tuple(score for metric in self.metrics for score in metric.compute(evidence))
         return found, details
@@ -153,18 +160,12 @@ class Judge:
     def _features(self, reference: Reference, n: int, digest: str) -> FeatureSet:
         """Features of the reference, from the cache if they are there."""
         assert self.extractor is not None
-        keep = keep_for(self.metrics, reference=True)
-        extractor = self.extractor.digest
-        key = cache_key(images=digest, extractor=extractor, count=n, keep=sorted(keep), device=str(self.device))
-        kept = self.cache.load("reference", key) if self.cache is not None else None
-        if kept is not None:
-            return FeatureSet(n, extractor, Moments.from_state(kept), kept.get("features"))
         batches = _counted(_coloured(reference.samples(n), self._channels), self.progress("Real samples", n))
-        found = extract(batches, self.extractor, total=n, device=self.device, keep={"moments", *keep}, cache=self.cache)
-        if self.cache is not None and found.moments is not None:
-            features = {} if found.features is None else {"features": found.features}
-            self.cache.store("reference", key, found.moments.state_dict() | features)
-        return found
+        keep = {"moments", *keep_for(self.metrics, reference=True)}
+        how: dict[str, Any] = {"total": n, "device": self.device, "keep": keep}
+        if self.cache is None:
+            return extract(batches, self.extractor, **how)
+        return extract_known(batches, self.extractor, data={"images": digest}, cache=self.cache, **how)
 
     @property
     def _channels(self) -> int:
