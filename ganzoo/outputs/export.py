@@ -18,7 +18,7 @@ from ganzoo.api import Choice, Spec
 from ganzoo.errors import UsageError
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn import Discriminator, Generator
-from ganzoo.nn.weights import layouts, save_tensors
+from ganzoo.nn.weights import content_hash, layouts, save_tensors
 from ganzoo.options import jsonable, options_of
 from ganzoo.outputs.card import card
 from ganzoo.outputs.foreign import read_foreign
@@ -158,12 +158,13 @@ def _part(choice: Choice) -> dict[str, Any]:
 def _write(out: Path, source: Source, gen: Generator, disc: Discriminator | None) -> Path:
     labels = labels_for(source, _SHOWN)
     shown = samples(gen, _SHOWN, source.record.get("seed") or 0, labels)
-    text = json.dumps(source.record, indent=2, ensure_ascii=False)
+    networks = {MODEL: gen} if disc is None else {MODEL: gen, DISCRIMINATOR: disc}
+    hashes = {name: content_hash(network.state_dict()) for name, network in networks.items()}
+    text = json.dumps({**source.record, "sha256": hashes}, indent=2, ensure_ascii=False)
     with atomic_dir(out) as draft:
         write_text(draft / CONFIG, text + "\n")
-        save_tensors(draft / MODEL, gen.state_dict(), {"format": "pt", "config": text})
-        if disc is not None:
-            save_tensors(draft / DISCRIMINATOR, disc.state_dict(), {"format": "pt", "config": text})
+        for name, network in networks.items():
+            save_tensors(draft / name, network.state_dict(), {"format": "pt", "config": text})
         save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
         write_text(draft / CARD, card(source.record, conditional=source.conditional))
     return out
