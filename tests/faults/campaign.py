@@ -1,5 +1,8 @@
-"""What is tried on runs: kills, failing disks, damaged files and signals. Each function counts and checks; a failed check
-is an ``AssertionError`` that says how to repeat it. The short form runs in the suite, the long one from ``long.py``.
+"""What is tried on runs: kills, failing disks, damaged files and signals. Each function counts and checks.
+
+A failed check is an ``AssertionError`` that says how to repeat it.
+
+The short form runs in the suite, the long one from ``long.py``.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from faults import campaign
+from faults.faulty import fork, wait, warm_up
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default, help=f"how many; [default: {default}]")
     asked = parser.parse_args()
     warnings.simplefilter("ignore", DeprecationWarning)  # forks of a process with threads, which wait
+    warm_up()
     until, seed = time.monotonic() + 3600 * asked.hours, asked.seed
     while True:
         for name, tried in (
@@ -50,13 +52,11 @@ def _try(name: str, tried: object, count: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = tried(Path(folder), (count or None) if name == "points" else count, random.Random(seed))
     words = ", ".join(f"{key} {value}" for key, value in figures.items())
-    print(f"seed {seed} {name}: {words}; {time.monotonic() - began:.0f} s", flush=True)
+    print(f"seed {seed} {name}: {words}; {time.monotonic() - began:.0f} s", flush=True)  # noqa: T201
 
 
 def campaign_in_a_child(count: int, seed: int) -> None:
     """Flips train in their own process, so that later forks start from one that did not."""
-    from faults.faulty import fork, wait
-
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
 
@@ -65,7 +65,7 @@ def campaign_in_a_child(count: int, seed: int) -> None:
             return 0
 
         code = wait(fork(work, log), 36000)
-        print(log.read_text(encoding="utf-8"), end="", flush=True)
+        print(log.read_text(encoding="utf-8"), end="", flush=True)  # noqa: T201
         if code:
             raise SystemExit(code)
 
