@@ -21,6 +21,7 @@ import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 import ganzoo
+from ganzoo import cli
 from ganzoo.api import Spec, hookimpl
 from ganzoo.config import Layer, resolve
 from ganzoo.errors import DivergedError, GanzooError, Interrupted, UsageError
@@ -313,6 +314,42 @@ def test_the_time_limit_saves_and_leaves_and_the_run_goes_on(tmp_path: Path) -> 
     assert weights(train(tmp_path / "s", steps=step + 3, **{"run.checkpoint_every": 0}), step + 3) == weights(
         again, step + 3
     )
+
+
+# The same command again.
+
+FLAGS = [
+    f"--{key.removeprefix('run.').replace('_', '-')}={value}" for key, value in TINY.items() if key != "run.keep_last"
+]
+
+
+def test_the_same_command_says_how_to_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = ["run", *FLAGS, "--out", str(tmp_path)]
+    assert cli.main([*line, "--steps", "4"]) == 0
+    assert cli.main([*line, "--steps", "4"]) == 0
+    assert "same settings" not in capfd.readouterr().err  # the first one is done
+    assert cli.main([*line, "--steps", "6", "--seed", "1"]) == 0
+    assert "same settings" not in capfd.readouterr().err  # the others had another seed
+    assert cli.main([*line, "--steps", "8"]) == 0
+    said = capfd.readouterr().err
+    assert "has the same settings and stopped after step 4 of 8. To continue it, add --resume auto." in said
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(("answer", "runs"), [("y", 1), ("n", 2)])
+def test_on_a_terminal_the_same_command_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, runs: int
+) -> None:
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    train(tmp_path, steps=4, **{"run.keep_last": 2})
+    leader, follower = pty.openpty()
+    os.write(leader, f"{answer}\n".encode())
+    with os.fdopen(follower, encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert cli.main(["run", *FLAGS, "--out", str(tmp_path), "--steps", "5"]) == 0
+    os.close(leader)
+    assert len(list(tmp_path.iterdir())) == runs
 
 
 # Numbers that are not finite.
