@@ -49,13 +49,13 @@ class Progress:
         """In the child: count the steps of the loop."""
         from ganzoo.training.loop import Session
 
-        real = Session._take_step
+        real: Callable[[Session], None] = Session._take_step
 
         def taken(session: Session) -> None:
             real(session)
             self.step = session.step
 
-        Session._take_step = taken  # type: ignore[method-assign]
+        setattr(Session, "_take_step", taken)  # noqa: B010  (it is replaced on purpose)
 
 
 def run(out: Path, settings: dict[str, Any], prepare: Callable[[], Fault | None] = lambda: None) -> int:
@@ -101,7 +101,7 @@ def kills(folder: Path, count: int, rng: random.Random) -> Figures:
         reached = 0
         for _ in range(rng.randint(1, 6)):
             progress.step = 0
-            pid = run(out, settings, progress.watch)  # type: ignore[arg-type]
+            pid = run(out, settings, progress.watch)
             time.sleep(rng.uniform(0, long))
             os.kill(pid, signal.SIGKILL)
             code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -201,7 +201,7 @@ def flips(folder: Path, count: int, rng: random.Random) -> Figures:
         whole = file.read_bytes()
         if index // len(files) % 4 == 3:
             found["truncations"] += 1
-            damaged = whole[: rng.randrange(len(whole))]
+            damaged = bytearray(whole[: rng.randrange(len(whole))])
         else:
             found["flips"] += 1
             damaged = bytearray(whole)

@@ -186,15 +186,17 @@ def warm_up() -> None:
     import tempfile
 
     from ganzoo.outputs.grids import save_grid
+    from ganzoo.registry import build
     from ganzoo.training import keeping, loop
+    from ganzoo.training.build import build_bundle
 
     config = resolve([Layer("test", TINY)])
     spec = config.spec()
-    loop.build(config.data, spec)
-    loop.build(config.trainer, spec)
-    bundle = loop.build_bundle(config, spec, torch.device("cpu"))
+    build(config.data, spec)
+    build(config.trainer, spec)
+    bundle = build_bundle(config, spec, torch.device("cpu"))
     bundle.disc_side.optimizer.zero_grad()
     bundle.begin(0)
-    assert keeping.Keeper
+    assert {keeping.__name__, loop.__name__} <= sys.modules.keys()
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         save_grid(bundle.generate(4, None).x, Path(folder) / "a.png")
