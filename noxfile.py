@@ -69,6 +69,13 @@ def ray(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def faults(session: nox.Session) -> None:
+    """Kills, failing disks, signals and damaged files by the hundred; ``-- --hours 1`` goes on with new random ones."""
+    install(session, "-e", ".", *group("test"))
+    session.run("python", "tests/faults/long.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Write the generated pages and build all into docs/_build, warnings as errors; ``-- --check`` only compares."""
     checks_only = "--check" in session.posargs

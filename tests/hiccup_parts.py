@@ -43,6 +43,7 @@ class Hiccup(Loss):
         if broken and self.config.once:
             attempt = self.config.at.index(self._step + 1)
             which = (self._step, 0, "attempt", attempt) if attempt else (self._step, 0)
+            assert critic_pass.rng is not None
             broken = critic_pass.rng.initial_seed() == derive_seed(0, "noise", *which)
         return {"loss": loss * torch.tensor(float("nan") if broken else 1.0)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 import ganzoo
+from ganzoo import cli
 from ganzoo.api import Spec, hookimpl
 from ganzoo.config import Layer, resolve
 from ganzoo.errors import DivergedError, GanzooError, Interrupted, UsageError
@@ -51,6 +53,11 @@ TINY: dict[str, Any] = {
 def train(out: Path, said: list[str] | None = None, *, resume: Path | None = None, **settings: Any) -> Run:
     values = {**TINY, "run.out": out, **settings}
     return start(resolve([Layer("test", values)]), resume=resume, say=(said if said is not None else []).append)
+
+
+def also(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings that are no words of Python."""
+    return settings
 
 
 def weights(run: Run, step: int) -> tuple[bytes, ...]:
@@ -111,7 +118,7 @@ def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(
 def test_of_many_that_take_a_dead_lock_over_one_gets_it(tmp_path: Path) -> None:
     for _ in range(20):
         written(tmp_path)
-        barrier, got = threading.Barrier(6), []
+        barrier, got = threading.Barrier(6), list[RunLock]()
 
         def take(barrier: threading.Barrier = barrier, got: list[RunLock] = got) -> None:
             barrier.wait()
@@ -299,20 +306,55 @@ def test_what_is_no_time_is_said(text: str) -> None:
 
 def test_the_time_limit_saves_and_leaves_and_the_run_goes_on(tmp_path: Path) -> None:
     said: list[str] = []
-    began = time.monotonic()
-    run = train(tmp_path, said, steps=10**6, **{"run.max_time": 1.0, "run.checkpoint_every": 0})
-    assert time.monotonic() - began < 10
+    run = train(tmp_path, said, steps=10**6, **also({"run.max_time": 1.0, "run.checkpoint_every": 0}))
     assert "--max-time" in said[-1]
     assert f"--resume {run.path}" in said[-1]
     (saved,) = checkpoint.list_all(run.checkpoints)
     step = checkpoint.step_of(saved)
     assert run.metrics()[-1]["step"] == step
     assert run.last_grid() == run.samples / f"{saved.name}.png"
-    assert 1.0 <= run.metrics()[-1]["seconds"] < 2.0
-    again = train(tmp_path, resume=run.path, steps=step + 3, **{"run.checkpoint_every": 0})
-    assert weights(train(tmp_path / "s", steps=step + 3, **{"run.checkpoint_every": 0}), step + 3) == weights(
+    assert run.metrics()[-1]["seconds"] >= 1.0
+    assert step < 10**6
+    again = train(tmp_path, resume=run.path, steps=step + 3, **also({"run.checkpoint_every": 0}))
+    assert weights(train(tmp_path / "s", steps=step + 3, **also({"run.checkpoint_every": 0})), step + 3) == weights(
         again, step + 3
     )
+
+
+# The same command again.
+
+FLAGS = [
+    f"--{key.removeprefix('run.').replace('_', '-')}={value}" for key, value in TINY.items() if key != "run.keep_last"
+]
+
+
+def test_the_same_command_says_how_to_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    line = ["run", *FLAGS, "--out", str(tmp_path)]
+    assert cli.main([*line, "--steps", "4"]) == 0
+    assert cli.main([*line, "--steps", "4"]) == 0
+    assert "same settings" not in capfd.readouterr().err  # the first one is done
+    assert cli.main([*line, "--steps", "6", "--seed", "1"]) == 0
+    assert "same settings" not in capfd.readouterr().err  # the others had another seed
+    assert cli.main([*line, "--steps", "8"]) == 0
+    said = capfd.readouterr().err
+    assert "has the same settings and stopped after step 4 of 8. To continue it, add --resume auto." in said
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize(("answer", "runs"), [("y", 1), ("n", 2)])
+def test_on_a_terminal_the_same_command_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, runs: int
+) -> None:
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    train(tmp_path, steps=4, **also({"run.keep_last": 2}))
+    leader, follower = pty.openpty()
+    os.write(leader, f"{answer}\n".encode())
+    with os.fdopen(follower, encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert cli.main(["run", *FLAGS, "--out", str(tmp_path), "--steps", "5"]) == 0
+    os.close(leader)
+    assert len(list(tmp_path.iterdir())) == runs
 
 
 # Numbers that are not finite.
@@ -391,7 +433,7 @@ def test_the_guard_puts_the_statistics_of_a_norm_back() -> None:
 def test_a_guarded_run_of_good_numbers_is_the_same_run(tmp_path: Path) -> None:
     plain = train(tmp_path / "a", steps=6)
     for mode in ("skip", "rollback"):
-        assert weights(train(tmp_path / mode, steps=6, **{"run.on_nonfinite": mode}), 6) == weights(plain, 6)
+        assert weights(train(tmp_path / mode, steps=6, **also({"run.on_nonfinite": mode})), 6) == weights(plain, 6)
 
 
 HICCUPS: dict[str, Any] = {
@@ -432,7 +474,12 @@ def test_a_run_gets_over_bad_numbers_and_resumes_exactly(tmp_path: Path, name: s
 @pytest.mark.usefixtures("hiccups")
 @pytest.mark.parametrize("mode", ["skip", "rollback"])
 def test_too_many_bad_numbers_stop_the_run(tmp_path: Path, mode: str) -> None:
-    settings = {"loss": "hiccup", "loss.at": tuple(range(6, 40)), "run.on_nonfinite": mode, "run.nonfinite_limit": 2}
+    settings: dict[str, Any] = {
+        "loss": "hiccup",
+        "loss.at": tuple(range(6, 40)),
+        "run.on_nonfinite": mode,
+        "run.nonfinite_limit": 2,
+    }
     with pytest.raises(DivergedError, match=r"Step [67]: .*became NaN.*--nonfinite-limit 2") as caught:
         train(tmp_path, steps=40, **settings)
     assert caught.value.exit_code == 3
@@ -494,7 +541,55 @@ def test_too_little_room_is_said_before_training(tmp_path: Path, monkeypatch: py
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_a_disk_that_fails_pauses_saving_and_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = train(tmp_path / "a", steps=13)
+    real = os.fsync
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    class Full:
+        @hookimpl
+        def ganzoo_step_end(self, step: int) -> None:
+            monkeypatch.setattr(os, "fsync", full if 3 <= step <= 10 else real)
+
+    said: list[str] = []
+    values = {**TINY, "run.out": tmp_path / "b", "run.steps": 13}
+    run = start(resolve([Layer("test", values)]), observers=[Full()], say=said.append)
+    failed = [sentence for sentence in said if "could not be saved" in sentence]
+    assert len(failed) == 1
+    assert [checkpoint.step_of(path) for path in checkpoint.list_all(run.checkpoints)] == [13, 12]
+    assert "the disk is full; free some space" in failed[0]
+    assert any("could be saved again" in sentence for sentence in said)
+    assert [event["event"] for event in run.events()] == ["unsaved"]
+    assert weights(run, 13) == weights(straight, 13)
+    assert not list(run.path.rglob(".*"))
+
+
+def test_a_last_state_that_cannot_be_saved_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Breaks:
+        @hookimpl
+        def ganzoo_step_end(self, run: Run, step: int) -> None:
+            if step == 5:
+                shutil.rmtree(run.samples)
+                run.samples.write_text("a file in the way", encoding="utf-8")
+            if step == 7:
+                monkeypatch.setattr(os, "fsync", broken)
+
+    def broken(handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    values = {**TINY, "run.out": tmp_path, "run.name": "r"}
+    with pytest.raises(GanzooError, match=r"could not be saved.*reports an error.*step-00000004\.") as caught:
+        ganzoo.train(values, steps=9, observers=[Breaks()])
+    assert caught.value.exit_code == 1
+    monkeypatch.undo()
+    with pytest.raises(GanzooError, match="whose state is saved, but other files could not be written"):
+        ganzoo.train({}, resume=tmp_path / "r", steps=11)
+    assert checkpoint.step_of(checkpoint.newest_good(tmp_path / "r")) == 11
+
+
 def test_the_specification_of_a_run_survives(tmp_path: Path) -> None:
-    run = train(tmp_path, steps=1, **{"run.max_time": 60.0})
-    assert Run.open(run.path).config.run.max_time == 60
+    run = train(tmp_path, steps=1, **also({"run.max_time": 60.0}))
+    assert Run.open(run.path).config.run.max_time == Seconds(60)
     assert Run.open(run.path).spec == Spec((2,), run.spec.num_classes)

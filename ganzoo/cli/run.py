@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -114,6 +115,8 @@ def _train_until(
     config, path = choosing.resolve(), None
     if resume is not None:
         config, path = resume_config(resume, choosing.all_layers(), config.run.out)
+    else:
+        path = _offered(config, quiet=quiet)
     display = display_for(screen)
     try:
         return start(
@@ -127,6 +130,22 @@ def _train_until(
     finally:
         display.close()
         logging.getLogger("ganzoo").removeHandler(handler)
+
+
+def _offered(config: RunConfig, *, quiet: bool) -> Path | None:
+    """The unfinished run of the same settings, if there is one and the user wants to continue it."""
+    from ganzoo.training.start import unfinished
+
+    found = unfinished(config)
+    if found is None:
+        return None
+    path, step = found
+    words = f"The run {path} has the same settings and stopped after step {step} of {config.run.steps}."
+    if sys.stdin.isatty() and sys.stderr.isatty() and not quiet:
+        return path if click.confirm(f"{words} Continue it?", default=True, err=True) else None
+    if not quiet:
+        terminal.status(f"{words} To continue it, add --resume auto.")
+    return None
 
 
 def _report(run: Run, *, as_json: bool, quiet: bool) -> None:

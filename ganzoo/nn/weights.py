@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,10 +96,24 @@ def layouts(path: Path) -> dict[str, Layout]:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """The metadata of a file, from its header alone; errors as of :func:`layouts`."""
+    """What a file says about itself, from its header alone.
+
+    Raises:
+        GanzooError: it is no safetensors file, or a damaged one.
+    """
     _refuse_unsafe(path)
     with _opened(path) as file:
         return dict(file.metadata() or {})
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hexadecimal, of names, types, shapes and every bit of the numbers."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        plain = tensor.detach().to("cpu").contiguous()
+        found.update(f"{name} {layout_of(tensor)}\n".encode())
+        found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def load_tensors(

@@ -20,7 +20,7 @@ from ganzoo.evaluation.result import FILE as RESULTS
 from ganzoo.evaluation.result import Result, append_result
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn import Discriminator, Generator
-from ganzoo.nn.weights import layouts, save_tensors
+from ganzoo.nn.weights import content_hash, layouts, save_tensors
 from ganzoo.options import jsonable, options_of
 from ganzoo.outputs.card import CARD, card
 from ganzoo.outputs.foreign import read_foreign
@@ -167,12 +167,13 @@ def _write(
 ) -> Path:
     labels = labels_for(source, _SHOWN)
     shown = samples(gen, _SHOWN, source.record.get("seed") or 0, labels)
-    text = json.dumps(source.record, indent=2, ensure_ascii=False)
+    networks = {MODEL: gen} if disc is None else {MODEL: gen, DISCRIMINATOR: disc}
+    hashes = {name: content_hash(network.state_dict()) for name, network in networks.items()}
+    text = json.dumps({**source.record, "sha256": hashes}, indent=2, ensure_ascii=False)
     with atomic_dir(out) as draft:
         write_text(draft / CONFIG, text + "\n")
-        save_tensors(draft / MODEL, gen.state_dict(), {"format": "pt", "config": text})
-        if disc is not None:
-            save_tensors(draft / DISCRIMINATOR, disc.state_dict(), {"format": "pt", "config": text})
+        for name, network in networks.items():
+            save_tensors(draft / name, network.state_dict(), {"format": "pt", "config": text})
         save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
         for result in results:
             append_result(draft, result)

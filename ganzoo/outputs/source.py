@@ -22,7 +22,7 @@ from ganzoo import __version__
 from ganzoo.api import CONDITIONAL, Choice, Kind, Spec
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.nn import Discriminator, Generator
-from ganzoo.nn.weights import layouts, load_tensors
+from ganzoo.nn.weights import content_hash, layouts, load_tensors, metadata_of
 from ganzoo.plugins import HOME
 from ganzoo.registry import build, registry
 
@@ -93,6 +93,7 @@ class Source:
                 f"{self.path / CONFIG} describes latents ({latent!r:.80}) that its generator {self.gen.id} does not "
                 f"take ({gen.latent_dim} numbers, {gen.prior}); the file was altered, or the plugin has changed."
             )
+        self._verify(stored.file, gen)
         return gen, stored
 
     def discriminator(self, *, say: Say = lambda _: None) -> tuple[Discriminator, Stored]:
@@ -109,7 +110,31 @@ class Source:
         disc = restore(self.disc, self.spec, stored)
         if not isinstance(disc, Discriminator):
             raise GanzooError(f"{self.disc.id} is no Discriminator; this is for the plugin's author to mend.")
+        self._verify(stored.file, disc)
         return disc, stored
+
+    def _verify(self, file: Path, network: nn.Module) -> None:
+        """See that an export is as it was written: the weights by their checksum, the rest by the copy beside them.
+
+        Exports of earlier versions, and files of others, have no checksum. This finds accidents, not forgeries.
+        """
+        if self.kind == "run":
+            return  # its checkpoints have a manifest
+        copy = metadata_of(file).get("config")
+        if copy is None and "sha256" not in self.record:
+            return
+        try:
+            same = copy is not None and json.loads(copy) == self.record
+            known = self.record.get("sha256", {}).get(file.name, "")
+        except (ValueError, RecursionError, AttributeError):
+            same, known = False, ""
+        if not same:
+            raise GanzooError(
+                f"{self.path / CONFIG} is not what was written with {file.name}: one of the two was altered or "
+                "damaged; get the export anew."
+            )
+        if known and content_hash(network.state_dict()) != known:
+            raise GanzooError(f"{file} is damaged: its checksum is not the one in {CONFIG}; get the export anew.")
 
     def _generator_weights(self, *, ema: bool, say: Say) -> Stored:
         if self.kind == "run":

@@ -26,8 +26,13 @@ class Keeper:
 
     def __init__(self, run: Run, say: Callable[[str], None]) -> None:
         self.run, self.say = run, say
-        self._failing: set[str] = set()
+        self._failing: dict[str, str] = {}
         self._waiting: list[dict[str, Any]] = []
+
+    @property
+    def failing(self) -> str:
+        """What could not be written when it was last tried, and why; empty if all is well."""
+        return " ".join(self._failing.values())
 
     def line(self, line: dict[str, Any]) -> None:
         """Add a line to the metrics; one that cannot be written waits for the next."""
@@ -68,15 +73,16 @@ class Keeper:
         except GanzooError as err:
             if not isinstance(err.__cause__ or err.__context__, OSError):
                 raise
-            if what not in self._failing:
-                self._failing.add(what)
+            known = what in self._failing
+            self._failing[what] = str(err)
+            if not known:
                 message = f"{what} could not be saved. {err} Training goes on, and it is tried again at its next turn."
                 self.say(f"Warning: {message}")
                 if step is not None:
                     self.line({"step": step, "event": "unsaved", "message": message})
             return err
         if what in self._failing:
-            self._failing.discard(what)
+            del self._failing[what]
             self.say(f"{what} could be saved again.")
         return None
 

@@ -200,6 +200,11 @@ class Session:
                     f"The run ends after step {self.step}, but that state could not be saved. {failed} "
                     + (f"The newest whole checkpoint is {whole}." if whole else "There is no whole checkpoint.")
                 )
+        if self.keeper.failing:
+            raise GanzooError(
+                f"The run ends after step {self.step}, whose state is saved, but other files could not be written. "
+                f"{self.keeper.failing}"
+            )
 
     def _leave(self) -> None:
         if self.step >= self.settings.steps:

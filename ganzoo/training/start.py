@@ -9,12 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.training.lock import RunLock
+from ganzoo.training.lock import RunLock, is_locked
 from ganzoo.training.run import Run, read_config
 from ganzoo.training.signals import StopSignals
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ganzoo.training.loop import Session
 
 _log = logging.getLogger("ganzoo")
+_RECENT: Final = 20
 
 
 def train(
@@ -215,6 +216,21 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
         )
         raise UsageError(f"The run {path} cannot be continued with other settings ({words}); start a new run for them.")
     return new, path
+
+
+def unfinished(config: RunConfig) -> tuple[Path, int] | None:
+    """The newest run of this configuration that stopped before its last step, and after which; None if there is none.
+
+    Only the newest few runs are looked at, and no tensor is read.
+    """
+    from ganzoo.training import checkpoint
+
+    for path in _runs_newest_first(config.run.out)[:_RECENT]:
+        steps = [checkpoint.step_of(each) for each in checkpoint.list_all(path / "checkpoints")]
+        named = config.run.name in (None, path.name)
+        if named and steps and steps[0] < config.run.steps and not is_locked(path) and _same(path, config):
+            return path, steps[0]
+    return None
 
 
 def _runs_newest_first(out: Path) -> list[Path]:
