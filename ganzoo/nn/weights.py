@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ from ganzoo.files import write_bytes
 
 PICKLES: Final = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
 """Endings of files that Python's pickle reads, which runs whatever code they carry."""
-_MAX_HEADER: Final = 16 * 2**20
+_MAX_HEADER: Final = 4 * 2**20
+_MAX_TENSORS: Final = 10_000
 _LENGTH: Final = 8
 _NAMED: Final = 3
 _DTYPES: Final = {
@@ -184,6 +186,27 @@ def _refuse_unsafe(path: Path) -> None:
         raise GanzooError(f"Cannot read {path}: {err.strerror or err}.") from None
     if length > _MAX_HEADER:
         raise GanzooError(f"{path} is no safetensors file, or one with an absurdly long header ({length:,} bytes).")
+    try:
+        with path.open("rb") as file:
+            file.seek(_LENGTH)
+            names = _names(json.loads(file.read(length), object_pairs_hook=_Pairs))
+    except (OSError, ValueError, RecursionError) as err:
+        raise GanzooError(f"{path} is damaged or no safetensors file (its header cannot be read: {err}).") from None
+    if len(names) > _MAX_TENSORS:
+        raise GanzooError(f"{path} has absurdly many tensors ({len(names):,}).")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise GanzooError(f"{path} has two tensors of one name: {_few(twice)}; readers would disagree about them.")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written, doubled names too."""
+
+
+def _names(header: object) -> list[str]:
+    if not isinstance(header, _Pairs):
+        raise ValueError("it is no JSON object")  # noqa: TRY004
+    return [name for name, _ in header]
 
 
 @contextmanager
@@ -193,6 +216,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with opener(path, framework="pt", device="cpu") as file:
             yield file
-    except (SafetensorError, OSError) as err:
+    except MemoryError:
+        raise GanzooError(f"{path} does not fit into memory.") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as err:
         reason = " ".join(str(err).split())
         raise GanzooError(f"{path} is damaged or no safetensors file ({reason}).") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ganzoo.errors import printable
 from ganzoo.options import show
 from ganzoo.plugins import HOME
 
+_LONGEST: Final = 300
 _CARD: Final = """\
 ---
 library_name: ganzoo
@@ -72,9 +75,9 @@ def card(record: Mapping[str, Any], *, conditional: bool) -> str:
         record: the ``config.json`` of the export.
         conditional: whether the generator takes labels.
     """
-    spec, run, plugin = record["spec"], record.get("run"), record["generator"]["plugin"]
+    spec, run, plugin = record["spec"], _tables(record.get("run")), record["generator"]["plugin"]
     name = _short(record["generator"]["id"])
-    data = _short(run["data"]["name"]) if run else None
+    data = _name_in(run, "data") if run else None
     image = len(spec["shape"]) == 3
     tags = dict.fromkeys(["gan", "generative-adversarial-network", "pytorch", name, *([data] if data else [])])
     size = ", ".join(map(str, [16, *spec["shape"]]))
@@ -104,7 +107,7 @@ def _what(record: Mapping[str, Any], *, conditional: bool) -> str:
 
 
 def _imported(origin: Mapping[str, str]) -> Iterator[str]:
-    yield f"Trained elsewhere; imported from `{origin['file']}` (SHA-256 `{origin['sha256']}`)."
+    yield f"Trained elsewhere; imported from `{_code(origin['file'])}` (SHA-256 `{origin['sha256']}`)."
 
 
 def _training(record: Mapping[str, Any]) -> Iterator[str]:
@@ -112,18 +115,18 @@ def _training(record: Mapping[str, Any]) -> Iterator[str]:
     yield "| setting | value |"
     yield "| --- | --- |"
     yield _row("steps done", record["steps"])
-    for path, value in _settings(record["run"]):
+    for path, value in _settings(_tables(record["run"])):
         yield _row(path, value)
     yield ""
     for words, versions in (("Trained", record.get("trained_with")), ("Exported", record["versions"])):
-        if versions:
-            yield f"{words} with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+        if versions and isinstance(versions, dict):
+            yield f"{words} with " + ", ".join(f"{_word(name)} {_word(of)}" for name, of in versions.items()) + "."
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    regs = config.get("reg") or {}
+    regs = _tables(config.get("reg"))
     for section, words in _SECTIONS.items():
-        yield words, (", ".join(regs) or "none") if section == "reg" else config[section]["name"]
+        yield words, (", ".join(regs) or "none") if section == "reg" else _name_in(config, section, whole=True)
     tables = {section: table for section, table in config.items() if section != "reg"}
     for section, table in (tables | {f"reg.{_short(name)}": table for name, table in regs.items()}).items():
         for key, value in table.items():
@@ -132,8 +135,28 @@ def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _row(name: str, value: Any) -> str:
-    text = " ".join(show(value).split()).replace("|", "\\|").replace("`", "'")
-    return f"| {name} | `{text}` |"
+    return f"| {_word(name)} | `{_code(show(value))}` |"
+
+
+def _tables(value: Any) -> dict[str, Any]:
+    """The tables of a configuration, which may be a stranger's."""
+    return {key: table for key, table in value.items() if isinstance(table, dict)} if isinstance(value, dict) else {}
+
+
+def _name_in(config: Mapping[str, Any], section: str, *, whole: bool = False) -> str:
+    name = str(config.get(section, {}).get("name", "unknown"))
+    return _word(name if whole else _short(name))
+
+
+def _word(text: Any) -> str:
+    """A name that means nothing in Markdown, HTML and YAML, whoever chose it."""
+    return re.sub(r"[^\w ./+~-]", "_", printable(str(text)))[:_LONGEST] or "_"
+
+
+def _code(text: str) -> str:
+    """Text between backticks within a table."""
+    plain = printable(" ".join(text.split())).replace("\\", "/").replace("|", "\\|").replace("`", "'")
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]} ..."
 
 
 def _short(name: str) -> str:

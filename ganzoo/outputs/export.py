@@ -94,7 +94,7 @@ def export_run(
     record = _record(source.gen, source.spec, gen) | {
         "weights": "ema" if stored.averaged else "last",
         "steps": stored.step,
-        "seed": config.get("run", {}).get("seed"),
+        "seed": _seed(config),
         "run": config,
         "trained_with": source.record.get("versions"),
     }
@@ -171,6 +171,12 @@ def _write(out: Path, source: Source, gen: Generator, disc: Discriminator | None
         save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
         write_text(draft / CARD, card(source.record, conditional=source.conditional))
     return out
+
+
+def _seed(config: Mapping[str, Any]) -> int | None:
+    run = config.get("run")
+    seed = run.get("seed") if isinstance(run, dict) else None
+    return seed if type(seed) is int and 0 <= seed < 2**63 else None
 
 
 def _claimed(out: Path) -> Path:

@@ -187,7 +187,7 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
         GanzooError: the options make no network, or an absurdly large one.
     """
     try:
-        with torch.random.fork_rng(devices=[]), _few_parameters(4 * limit + 64), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device("meta"):
             network: nn.Module = build(choice, spec)
     except GanzooError:
         raise
