@@ -20,6 +20,8 @@ def read_table(path: Path) -> dict[str, Any]:
         OSError: it cannot be opened or read.
         ValueError: with a sentence's second half ("is not valid JSON: ..."): what is wrong with what it holds.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("is no file")  # a pipe or a device would never end
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -31,7 +31,7 @@ _NAMED: Final = 5
 _SURVEYED_FOR_COLOUR: Final = 64
 _SHARED_CAP: Final = 128
 _SERVABLE: Final = [side for side in range(8, 65) if Spec((1, side, side)).pyramid]
-_FORMATS: Final = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 """What is looked for in a file whatever its name says. Pillow knows more, and calls other programs for some."""
 _MAX_PIXELS: Final = 2**26
 _LARGE: Final = 2**22
@@ -122,7 +122,7 @@ def decode_images(
 
 def _named(bad: Mapping[str, str]) -> str:
     """Some of the images that cannot be read, each with the reason."""
-    words = [f"{name} ({bad[name]})" for name in sorted(bad)[:_NAMED]]
+    words = [printable(f"{name} ({bad[name]})") for name in sorted(bad)[:_NAMED]]
     return ", ".join(words) + f" and {len(bad) - _NAMED} more" * (len(bad) > _NAMED)
 
 

@@ -21,6 +21,7 @@ PICKLES: Final = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", "
 """Endings of files that Python's pickle reads, which runs whatever code they carry."""
 _MAX_HEADER: Final = 4 * 2**20
 _MAX_TENSORS: Final = 10_000
+_MAX_DIMENSIONS: Final = 16
 _LENGTH: Final = 8
 _NAMED: Final = 3
 _DTYPES: Final = {
@@ -93,7 +94,11 @@ def layouts(path: Path) -> dict[str, Layout]:
     _refuse_unsafe(path)
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
-        return {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        found = {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    deep = [name for name, layout in found.items() if len(layout.shape) > _MAX_DIMENSIONS]
+    if deep:
+        raise GanzooError(f"{path} is damaged or hostile: {_few(deep)} has more than {_MAX_DIMENSIONS} dimensions.")
+    return found
 
 
 def load_tensors(
@@ -177,6 +182,8 @@ def _refuse_unsafe(path: Path) -> None:
             "an environment that you trust it with, convert it: safetensors.torch.save_file(torch.load(path, "
             'weights_only=True), "weights.safetensors").'
         )
+    if path.exists() and not path.is_file():
+        raise GanzooError(f"{path} is no file.")  # a pipe or a device would never end
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH), "little")

@@ -150,7 +150,7 @@ def _name_in(config: Mapping[str, Any], section: str, *, whole: bool = False) ->
 
 def _word(text: Any) -> str:
     """A name that means nothing in Markdown, HTML and YAML, whoever chose it."""
-    return re.sub(r"[^\w ./+~-]", "_", printable(str(text)))[:_LONGEST] or "_"
+    return re.sub(r"[^\w ./+~-]", "_", printable(str(text)))[:_LONGEST].strip() or "_"
 
 
 def _code(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gzip
 import hashlib
 import io
 import json
@@ -37,7 +38,7 @@ from PIL import Image
 import ganzoo
 from ganzoo.config import COMMAND_LINE, Layer, read_file, resolve
 from ganzoo.data import images
-from ganzoo.data.files import list_images
+from ganzoo.data.files import OnBadImage, list_images
 from ganzoo.errors import GanzooError, printable
 from ganzoo.outputs.export import export_run, export_state_dict
 from ganzoo.outputs.sampling import sample_to
@@ -80,7 +81,7 @@ class Watch:
                     continue
                 base = ""
                 if event in ("os.remove", "os.rmdir", "os.mkdir") and isinstance(args[-1], int) and args[-1] >= 0:
-                    base = os.readlink(f"/proc/self/fd/{args[-1]}")  # named relative to an open folder
+                    base = os.readlink(f"/proc/self/fd/{args[-1]}")  # noqa: PTH115 - named relative to an open folder
                 path = Path(os.path.realpath(os.path.join(base, os.fsdecode(name))))  # noqa: PTH118
                 if not path.is_relative_to(self.folder) and path != Path(os.devnull):
                     self.seen.append(f"{event} {path}")
@@ -118,15 +119,14 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def run_cases(kind: str, trials: dict[str, Trial], count: int, seed: int, folder: Path) -> Report:
+def run_cases(kind: str, trials: dict[str, Trial], count: int, seed: int, folder: Path, *, base: int) -> Report:
     """``count`` cases, the kinds of trial in turn; what fails is kept with the seed that makes it again."""
     report = Report(kind)
     folder.mkdir(parents=True, exist_ok=True)
     names = list(trials)
-    for name in names:  # imports and caches belong to the baseline
+    for name in names if count > len(names) else ():  # imports and caches belong to the baseline
         with contextlib.suppress(GanzooError):
             trials[name](Random(0), folder)
-    base = peak()
     for index in range(count):
         name = names[index % len(names)]
         before = peak()
@@ -221,7 +221,7 @@ def config_trials() -> dict[str, Trial]:
     return {"json": json_file, "toml": toml_file, "command line": command_line, "python": mapping}
 
 
-def weight_trials(made: Path) -> dict[str, Trial]:
+def weight_trials(made: Path) -> dict[str, Trial]:  # noqa: PLR0915
     """Exports, runs and loose files of weights; ``made`` is where the sound ones are put first."""
     tiny = {"data": "ring", "gen.width": 4, "disc.width": 4, "batch_size": 4, "samples": 4, "steps": 1, "device": "cpu"}
     run = ganzoo.train({**tiny, "out": str(made / "runs"), "name": "run"}).path
@@ -291,33 +291,16 @@ def weight_trials(made: Path) -> dict[str, Trial]:
 
 def image_trials() -> dict[str, Trial]:
     """Images in folders and zips, arrays and idx files."""
-    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
-    colour = Image.fromarray(pixels)
-    pictures: list[tuple[str, bytes]] = []
-    for suffix, kind, modes in (
-        ("png", "PNG", ("RGB", "L", "P", "RGBA", "1", "I;16")),
-        ("jpg", "JPEG", ("RGB", "L", "CMYK")),
-        ("gif", "GIF", ("P", "L")),
-        ("bmp", "BMP", ("RGB", "P", "1")),
-        ("webp", "WEBP", ("RGB", "RGBA")),
-        ("tif", "TIFF", ("RGB", "L", "F", "I;16", "CMYK")),
-        ("pgm", "PPM", ("L",)),
-        ("ppm", "PPM", ("RGB",)),
-    ):
-        for mode in modes:
-            out = io.BytesIO()
-            grey = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else None
-            (grey or colour.convert(mode)).save(out, kind)
-            pictures.append((f"{mode.replace(';', '')}.{suffix}", out.getvalue()))
+    pictures = _pictures()
     zipped = _zip([(f"{'ab'[i % 2]}/{name}", data) for i, (name, data) in enumerate(pictures[:6])])
     arrays = io.BytesIO()
-    np.savez(arrays, images=np.stack([pixels[:8, :8, 0]] * 6), labels=np.arange(6) % 3)
+    np.savez(arrays, images=np.arange(6 * 64, dtype=np.uint8).reshape(6, 8, 8), labels=np.arange(6) % 3)
     digits = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (3, 8, 8)) + bytes(192)
 
     def decoded(path: Path, rng: Random) -> None:
         from ganzoo_datasets.folder_source import folder_source
 
-        skip = rng.choice(("refuse", "skip"))
+        skip: OnBadImage = rng.choice(("refuse", "skip"))
         files = list_images(path)
         shape = images.choose_shape(files, on_bad_image=skip)
         shape = (shape[0], min(shape[1], 64), min(shape[2], 64))
@@ -353,11 +336,84 @@ def image_trials() -> dict[str, Trial]:
     return {"image": folder_of_images, "zip": zip_of_images, "npz": npz, "idx": idx}
 
 
+def _pictures() -> list[tuple[str, bytes]]:
+    """Small sound images of every format, as file name and content."""
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    colour = Image.fromarray(pixels)
+    pictures: list[tuple[str, bytes]] = []
+    for suffix, kind, modes in (
+        ("png", "PNG", ("RGB", "L", "P", "RGBA", "1", "I;16")),
+        ("jpg", "JPEG", ("RGB", "L", "CMYK")),
+        ("gif", "GIF", ("P", "L")),
+        ("bmp", "BMP", ("RGB", "P", "1")),
+        ("webp", "WEBP", ("RGB", "RGBA")),
+        ("tif", "TIFF", ("RGB", "L", "F", "I;16", "CMYK")),
+        ("pgm", "PPM", ("L",)),
+        ("ppm", "PPM", ("RGB",)),
+    ):
+        for mode in modes:
+            out = io.BytesIO()
+            grey = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257) if mode == "I;16" else None
+            (grey or colour.convert(mode)).save(out, kind)
+            pictures.append((f"{mode.replace(';', '')}.{suffix}", out.getvalue()))
+    return pictures
+
+
+def bomb_trials() -> dict[str, Trial]:
+    """Files that are small and unpack to a lot: each alone, and several at a time."""
+    side = 8000  # just under the number of pixels that is allowed
+
+    def picture(mode: str, kind: str, size: tuple[int, int]) -> bytes:
+        out = io.BytesIO()
+        Image.new(mode, size).save(out, kind)
+        return out.getvalue()
+
+    def refused_or_decoded(folder: Path, name: str, data: bytes, copies: int = 1) -> None:
+        place = folder / name.replace(".", "-")
+        for number in range(copies):
+            _put(place / f"{number}-{name}", data)
+        files = list_images(place)
+        shape = images.choose_shape(files, size=32)
+        images.decode_images(files, shape)
+
+    canvas = bytearray(picture("RGB", "WEBP", (8, 8)))
+    canvas[12:12] = b"VP8X" + (10).to_bytes(4, "little") + b"\x02\0\0\0" + b"\xfe\x3f\0" * 2
+    canvas[4:8] = (len(canvas) - 8).to_bytes(4, "little")
+    header = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (1024, 1024, 1024))
+    pictures = {
+        "picture": ("wide.png", picture("RGBA", "PNG", (side, side)), 1),
+        "pictures": ("many.png", picture("L", "PNG", (4200, 4200)), 4),
+        "16 bits": ("deep.png", picture("I;16", "PNG", (side, side // 2)), 1),
+        "too wide": ("wider.png", picture("1", "PNG", (20_000, 20_000)), 1),
+        "canvas": ("canvas.webp", bytes(canvas), 1),
+    }
+    packed = _zip([(f"{i}.png", bytes(60 * 2**20)) for i in range(8)])
+    zeros = io.BytesIO()
+    np.savez_compressed(zeros, images=np.zeros((300, 1024, 1024), np.uint8))
+    idx_file = gzip.compress(header + bytes(2**26), 1)
+
+    def zipped(rng: Random, folder: Path) -> None:
+        files = list_images(_put(folder / "x.zip", packed))
+        images.decode_images(files, (1, 8, 8), on_bad_image="skip")
+
+    def arrays(rng: Random, folder: Path) -> None:
+        npz_source(NpzConfig(path=_put(folder / "zeros.npz", zeros.getvalue()))).read()
+
+    def digits(rng: Random, folder: Path) -> None:
+        read_idx(_put(folder / "x-ubyte", idx_file), 3)
+
+    def shown(name: str, data: bytes, copies: int) -> Trial:
+        return lambda _, folder: refused_or_decoded(folder, name, data, copies)
+
+    trials = {name: shown(*facts) for name, facts in pictures.items()}
+    return {**trials, "zip": zipped, "npz": arrays, "idx": digits}
+
+
 def _zip(members: list[tuple[str, bytes]]) -> bytes:
     import zipfile
 
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, data in members:
             archive.writestr(name, data)
     return out.getvalue()
@@ -376,16 +432,18 @@ def everything(counts: dict[str, int], seed: int, root: Path) -> Iterator[Report
         "configs": config_trials,
         "headers": lambda: weight_trials(root / "sound"),
         "images": image_trials,
+        "bombs": bomb_trials,
     }
     for kind, trials in kinds.items():
         if counts[kind]:
-            yield run_cases(kind, trials(), counts[kind], seed, root / kind)
+            base = peak()
+            yield run_cases(kind, trials(), counts[kind], seed, root / kind, base=base)
 
 
 def main() -> int:
     """Run what is asked for, print the figures, and fail if a case failed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for kind, count in (("configs", 10_000), ("headers", 10_000), ("images", 5_000), ("seed", 0)):
+    for kind, count in (("configs", 10_000), ("headers", 10_000), ("images", 5_000), ("bombs", 8), ("seed", 0)):
         parser.add_argument(f"--{kind}", type=int, default=count)
     asked = vars(parser.parse_args())
     with contextlib.suppress(ImportError, ValueError):

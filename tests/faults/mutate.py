@@ -10,7 +10,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any, Final
 
@@ -55,7 +55,7 @@ def some_bytes(data: bytes, rng: Random) -> bytes:
             raw[at] ^= 1 << rng.randrange(8)
         elif change == 1:
             number, order = rng.choice(NUMBERS), rng.choice(("little", "big"))
-            raw[at : at + size] = (number % 256**size).to_bytes(size, order)  # type: ignore[arg-type]
+            raw[at : at + size] = (number % 256**size).to_bytes(size, order)
         elif change == 2:
             del raw[at : at + size]
         elif change == 3:
@@ -181,10 +181,10 @@ def weights(blob: bytes, rng: Random) -> bytes:
         return join_weights((twice[:-1] + ", " + text[1:]).encode(), data)
     else:
         header = tree(header, rng)
-    text = as_json(header, rng)
+    raw = as_json(header, rng)
     if rng.random() < 0.1:
-        text = some_bytes(text, rng)
-    return join_weights(text, data, length)
+        raw = some_bytes(raw, rng)
+    return join_weights(raw, data, length)
 
 
 def png(blob: bytes, rng: Random) -> bytes:
@@ -287,6 +287,3 @@ def idx(blob: bytes, rng: Random) -> bytes:
         return gzip.compress(blob[:16] + bytes(2**24), 9)
     packed = gzip.compress(mutated)
     return packed if change == 2 else some_bytes(packed, rng)
-
-
-Mutation = Callable[[bytes, Random], bytes]
