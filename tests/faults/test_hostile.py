@@ -134,6 +134,7 @@ def test_names_and_links_in_an_archive_lead_nowhere(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(out, "PNG")
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("../../evil.png", out.getvalue())
+        archive.writestr("/tmp/evil.png", out.getvalue())
         link = zipfile.ZipInfo("link.png")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
