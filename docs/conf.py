@@ -39,7 +39,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"ganzoo\.(data|nn|testing)\.\w+\.\w+"),
     (r"py:.*", r"(DownloadError|Spec\.pyramid|ganzoo\.testing\.SPECS)"),
 ]
-_OUTSIDE = ("CHANGELOG", "CONTRIBUTING")
+_OUTSIDE = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
 _TWO_NAMES = re.compile(r"^(\s+)(\w+), (\w+)(: .*)$")
 
 

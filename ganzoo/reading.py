@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Final
 
 MAX_BYTES: Final = 2**20
 """No configuration and no record of ours is longer by far."""
+_DEEPEST: Final = 32
+_LONE: Final = re.compile("[\ud800-\udfff]")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -20,6 +23,8 @@ def read_table(path: Path) -> dict[str, Any]:
         OSError: it cannot be opened or read.
         ValueError: with a sentence's second half ("is not valid JSON: ..."): what is wrong with what it holds.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError("is no file")  # a pipe or a device would never end
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
@@ -37,7 +42,23 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"is not valid {'JSON' if is_json else 'TOML'}: {err}") from None
     if not isinstance(table, dict):
         raise ValueError(f"must hold a table of settings, not a {type(table).__name__}")  # noqa: TRY004
+    _refuse_odd(table)
     return table
+
+
+def _refuse_odd(table: dict[str, Any]) -> None:
+    """Refuse what is no text of Unicode, or nested so deep that who walks through it runs out of stack."""
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        found = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
+        texts = [key for each in level if isinstance(each, dict) for key in each]
+        texts += [item for item in found if isinstance(item, str)]
+        if any(_LONE.search(text) for text in texts):
+            raise ValueError("holds text that is no Unicode: half of a surrogate pair")
+        level = [item for item in found if isinstance(item, (dict, list))]
+        if not level:
+            return
+    raise ValueError("is nested absurdly deep")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -197,6 +197,8 @@ def test_the_config_of_a_run_is_read_with_what_stands_around_it(tmp_path: Path) 
         ("x.toml", b"\xff\xfe", r"x\.toml cannot be read"),
         ("x.json", b"{", r"x\.json is not valid JSON"),
         ("x.json", b"[" * 100_000, r"x\.json is nested absurdly deep"),
+        ("x.json", b'{"gen": ' + b"[" * 40 + b"]" * 40 + b"}", r"x\.json is nested absurdly deep"),
+        ("x.json", b'{"gen": "\\ud800"}', r"x\.json holds text that is no Unicode"),
         ("x.json", b'{"steps": 1, "steps": 2}', r"x\.json is not valid JSON: it says 'steps' twice"),
         ("x.toml", b"steps = 0x" + b"f" * 5000, r"steps \(file x\.toml\) must be int"),
         ("x.toml", b"#" * (2**20 + 1), r"x\.toml is absurdly long"),

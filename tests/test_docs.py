@@ -32,7 +32,7 @@ PAGES = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts
 )
 COMPONENTS = [page for page in PAGES if page.startswith("docs/components/")]
-WRITTEN = ["README.md", "CONTRIBUTING.md", *(page for page in PAGES if page not in COMPONENTS)]
+WRITTEN = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *(page for page in PAGES if page not in COMPONENTS)]
 BLOCK = re.compile(r"((?:^<!--[^\n]*-->\n)*)^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUICK = ("--batch-size", "8", "--samples", "4")
 SHELL = {"console", "sh"}

@@ -102,7 +102,7 @@ def test_an_export_scores_like_its_run_and_its_card_tells(run: Path, home: Path)
     out = export_run(run, home / "export")
     assert read_results(out) == [result]
     card = (out / "README.md").read_text(encoding="utf-8")
-    assert f"| FID[digit-cnn] | {result['fid']:.5g} |" in card
+    assert f"| `FID[digit-cnn]` | {result['fid']:.5g} |" in card
     assert "samples 120" in card
     again = evaluate(out, samples=COUNT, metrics=["kid"], update=True)
     assert [score.name for score in again.scores] == ["kid"]

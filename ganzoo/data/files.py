@@ -22,8 +22,8 @@ Channels = Literal["auto", "grey", "rgb"]
 OnBadImage = Literal["refuse", "skip"]
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
-MAX_FILE_BYTES: Final = 256 * 2**20
-"""One image file may take this much, unpacked: a zip cannot explode in memory."""
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,8 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
 
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
+    if not path.is_file():
+        raise ValueError("it is no file")  # a pipe would never end
     _refuse_large(path.stat().st_size)
     return path.read_bytes()
 

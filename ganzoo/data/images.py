@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,7 +18,7 @@ import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,6 +31,13 @@ _NAMED: Final = 5
 _SURVEYED_FOR_COLOUR: Final = 64
 _SHARED_CAP: Final = 128
 _SERVABLE: Final = [side for side in range(8, 65) if Spec((1, side, side)).pyramid]
+_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
+"""What is looked for in a file whatever its name says. Pillow knows more, and calls other programs for some."""
+_MAX_PIXELS: Final = 2**26
+_LARGE: Final = 2**22
+_ONE_LARGE = threading.Lock()
+"""Large images are decoded one at a time: eight at once could fill the memory."""
+_STRIP: Final = 64
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -135,7 +143,7 @@ def decode_images(
 
 def _named(bad: Mapping[str, str]) -> str:
     """Some of the images that cannot be read, each with the reason."""
-    words = [f"{name} ({bad[name]})" for name in sorted(bad)[:_NAMED]]
+    words = [printable(f"{name} ({bad[name]})") for name in sorted(bad)[:_NAMED]]
     return ", ".join(words) + f" and {len(bad) - _NAMED} more" * (len(bad) > _NAMED)
 
 
@@ -144,7 +152,7 @@ def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixel
     from PIL import Image, ImageOps
 
     channels, height, width = shape
-    with Image.open(BytesIO(data)) as image:
+    with _opened(data) as image:
         flat = _flatten(image, "L" if channels == 1 else "RGB")
     if flat.size != (width, height):
         resample = Image.Resampling.LANCZOS
@@ -158,35 +166,52 @@ def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixel
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
 
+@contextmanager
+def _opened(data: bytes) -> Iterator[Image.Image]:
+    """The image, of a format that is known here and of sane size; its pixels are not decoded yet."""
+    from PIL import Image
+
+    with Image.open(BytesIO(data), formats=_FORMATS) as image:
+        pixels = image.width * image.height
+        if pixels > _MAX_PIXELS:
+            raise ValueError(f"it has {pixels / 1e6:.0f} million pixels, more than the {_MAX_PIXELS // 10**6} allowed")
+        with _ONE_LARGE if pixels > _LARGE else nullcontext():
+            yield image
+
+
 def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     """The image upright, without transparency, with 8 bits in ``mode``."""
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _DEEP_MODES:
         image = _eight_bits(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of more than 8 bits: integers are taken to span 16 bits, floats 0 to 1 (or 0 to 255 if any exceeds 1)."""
     from PIL import Image
 
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite")
     top = (255.0 if values.max() > 1 else 1.0) if image.mode == "F" else 65535.0
-    return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))
+    pixels = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _STRIP):  # float64 of a whole large image would take gigabytes
+        rows = slice(start, start + _STRIP)
+        pixels[rows] = np.rint(values[rows].astype(np.float64).clip(0, top) * (255 / top))
+    return Image.fromarray(pixels)
 
 
 def _size_of(data: bytes) -> tuple[int, int]:
     """(height, width) as seen upright; reads only the header."""
-    from PIL import ExifTags, Image
+    from PIL import ExifTags
 
-    with Image.open(BytesIO(data)) as image:
+    with _opened(data) as image:
         width, height = image.size
         # Pillow decodes a whole PNG to look for EXIF data at its end, where hardly any has them.
         exif = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
@@ -195,9 +220,7 @@ def _size_of(data: bytes) -> tuple[int, int]:
 
 
 def _is_grey(data: bytes) -> bool:
-    from PIL import Image
-
-    with Image.open(BytesIO(data)) as image:
+    with _opened(data) as image:
         if image.mode in ("1", "L", *_DEEP_MODES):
             return True
         colours = np.asarray(_flatten(image, "RGB"))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from ganzoo.errors import GanzooError
 
@@ -84,16 +84,22 @@ class Result:
         Raises:
             GanzooError: it is not that.
         """
-        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT:
-            raise GanzooError(_FOREIGN)
         try:
-            scores = tuple(
-                Score(**(s | {"value": math.inf if s["value"] is None else s["value"]})) for s in saved["scores"]
-            )
-            rest = {name: saved[name] for name in ("subject", "protocol", "details", "seconds")}
-            return cls(scores=scores, **rest)
-        except (KeyError, TypeError):
+            if saved["format"] != FORMAT:
+                raise GanzooError(_FOREIGN)
+            scores = tuple(_score(score) for score in saved["scores"])
+            rest = {name: dict(saved[name]) for name in ("subject", "protocol", "details")}
+            return cls(scores=scores, seconds=float(saved["seconds"]), **rest)
+        except (KeyError, TypeError, ValueError):
             raise GanzooError(_FOREIGN) from None
+
+
+def _score(saved: Any) -> Score:
+    """A score out of a file that anybody may have written."""
+    value, std = (None if saved[name] is None else float(saved[name]) for name in ("value", "std"))
+    texts = {name: str(saved[name]) for name in ("name", "label", "note")}
+    better = saved["better"] if saved["better"] in get_args(Better) else None
+    return Score(value=math.inf if value is None else value, better=better, std=std, **texts)
 
 
 def plain(value: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,9 @@ from ganzoo.files import write_bytes
 
 PICKLES: Final = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
 """Endings of files that Python's pickle reads, which runs whatever code they carry."""
-_MAX_HEADER: Final = 16 * 2**20
+_MAX_HEADER: Final = 4 * 2**20
+_MAX_TENSORS: Final = 10_000
+_MAX_DIMENSIONS: Final = 16
 _LENGTH: Final = 8
 _NAMED: Final = 3
 _DTYPES: Final = {
@@ -92,7 +95,11 @@ def layouts(path: Path) -> dict[str, Layout]:
     _refuse_unsafe(path)
     with _opened(path) as file:
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118  (it is no mapping)
-        return {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+        found = {name: Layout(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
+    deep = [name for name, layout in found.items() if len(layout.shape) > _MAX_DIMENSIONS]
+    if deep:
+        raise GanzooError(f"{path} is damaged or hostile: {_few(deep)} has more than {_MAX_DIMENSIONS} dimensions.")
+    return found
 
 
 def metadata_of(path: Path) -> dict[str, str]:
@@ -197,6 +204,8 @@ def _refuse_unsafe(path: Path) -> None:
             "an environment that you trust it with, convert it: safetensors.torch.save_file(torch.load(path, "
             'weights_only=True), "weights.safetensors").'
         )
+    if path.exists() and not path.is_file():
+        raise GanzooError(f"{path} is no file.")  # a pipe or a device would never end
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH), "little")
@@ -206,6 +215,27 @@ def _refuse_unsafe(path: Path) -> None:
         raise GanzooError(f"Cannot read {path}: {err.strerror or err}.") from None
     if length > _MAX_HEADER:
         raise GanzooError(f"{path} is no safetensors file, or one with an absurdly long header ({length:,} bytes).")
+    try:
+        with path.open("rb") as file:
+            file.seek(_LENGTH)
+            names = _names(json.loads(file.read(length), object_pairs_hook=_Pairs))
+    except (OSError, ValueError, RecursionError) as err:
+        raise GanzooError(f"{path} is damaged or no safetensors file (its header cannot be read: {err}).") from None
+    if len(names) > _MAX_TENSORS:
+        raise GanzooError(f"{path} has absurdly many tensors ({len(names):,}).")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise GanzooError(f"{path} has two tensors of one name: {_few(twice)}; readers would disagree about them.")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object as it was written, doubled names too."""
+
+
+def _names(header: object) -> list[str]:
+    if not isinstance(header, _Pairs):
+        raise ValueError("it is no JSON object")  # noqa: TRY004
+    return [name for name, _ in header]
 
 
 @contextmanager
@@ -215,6 +245,8 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with opener(path, framework="pt", device="cpu") as file:
             yield file
-    except (SafetensorError, OSError) as err:
+    except MemoryError:
+        raise GanzooError(f"{path} does not fit into memory.") from None
+    except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, OverflowError) as err:
         reason = " ".join(str(err).split())
         raise GanzooError(f"{path} is damaged or no safetensors file ({reason}).") from None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ganzoo.errors import printable
 from ganzoo.evaluation.result import Result
 from ganzoo.options import show
 from ganzoo.plugins import HOME
 
 CARD: Final = "README.md"
+_LONGEST: Final = 300
 _CARD: Final = """\
 ---
 library_name: ganzoo
@@ -77,9 +80,9 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
         conditional: whether the generator takes labels.
         results: of evaluations, each told with its protocol.
     """
-    spec, run, plugin = record["spec"], record.get("run"), record["generator"]["plugin"]
+    spec, run, plugin = record["spec"], _tables(record.get("run")), record["generator"]["plugin"]
     name = _short(record["generator"]["id"])
-    data = _short(run["data"]["name"]) if run else None
+    data = _name_in(run, "data") if run else None
     image = len(spec["shape"]) == 3
     tags = dict.fromkeys(["gan", "generative-adversarial-network", "pytorch", name, *([data] if data else [])])
     size = ", ".join(map(str, [16, *spec["shape"]]))
@@ -110,7 +113,7 @@ def _what(record: Mapping[str, Any], *, conditional: bool) -> str:
 
 
 def _imported(origin: Mapping[str, str]) -> Iterator[str]:
-    yield f"Trained elsewhere; imported from `{origin['file']}` (SHA-256 `{origin['sha256']}`)."
+    yield f"Trained elsewhere; imported from `{_code(origin['file'])}` (SHA-256 `{origin['sha256']}`)."
 
 
 def _training(record: Mapping[str, Any]) -> Iterator[str]:
@@ -118,18 +121,18 @@ def _training(record: Mapping[str, Any]) -> Iterator[str]:
     yield "| setting | value |"
     yield "| --- | --- |"
     yield _row("steps done", record["steps"])
-    for path, value in _settings(record["run"]):
+    for path, value in _settings(_tables(record["run"])):
         yield _row(path, value)
     yield ""
     for words, versions in (("Trained", record.get("trained_with")), ("Exported", record["versions"])):
-        if versions:
-            yield f"{words} with " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
+        if versions and isinstance(versions, dict):
+            yield f"{words} with " + ", ".join(f"{_word(name)} {_word(of)}" for name, of in versions.items()) + "."
 
 
 def _settings(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    regs = config.get("reg") or {}
+    regs = _tables(config.get("reg"))
     for section, words in _SECTIONS.items():
-        yield words, (", ".join(regs) or "none") if section == "reg" else config[section]["name"]
+        yield words, (", ".join(regs) or "none") if section == "reg" else _name_in(config, section, whole=True)
     tables = {section: table for section, table in config.items() if section != "reg"}
     for section, table in (tables | {f"reg.{_short(name)}": table for name, table in regs.items()}).items():
         for key, value in table.items():
@@ -146,18 +149,39 @@ def _scores(results: Sequence[Result]) -> Iterator[str]:
         yield "| --- | --- | --- |"
         for score in result.scores:
             spread = "" if score.std is None else f" (std {score.std:.2g})"
-            yield f"| {_cell(score.label)} | {score.value:.5g}{spread} | {_cell(score.note)} |"
+            yield f"| `{_code(score.label)}` | {score.value:.5g}{spread} | {_note(score.note)} |"
         yield ""
         known = [f"{name} {value}" for name, value in result.protocol.items() if value is not None]
-        yield f"Measured with {_cell(', '.join(known))}."
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'")
+        yield f"Measured with `{_code(', '.join(known))}`."
 
 
 def _row(name: str, value: Any) -> str:
-    return f"| {name} | `{_cell(show(value))}` |"
+    return f"| {_word(name)} | `{_code(show(value))}` |"
+
+
+def _tables(value: Any) -> dict[str, Any]:
+    """The tables of a configuration, which may be a stranger's."""
+    return {key: table for key, table in value.items() if isinstance(table, dict)} if isinstance(value, dict) else {}
+
+
+def _name_in(config: Mapping[str, Any], section: str, *, whole: bool = False) -> str:
+    name = str(config.get(section, {}).get("name", "unknown"))
+    return _word(name if whole else _short(name))
+
+
+def _word(text: Any) -> str:
+    """A name that means nothing in Markdown, HTML and YAML, whoever chose it."""
+    return re.sub(r"[^\w ./+~-]", "_", printable(str(text)))[:_LONGEST].strip() or "_"
+
+
+def _note(text: str) -> str:
+    return f"`{_code(text)}`" if text else ""
+
+
+def _code(text: str) -> str:
+    """Text between backticks within a table."""
+    plain = printable(" ".join(text.split())).replace("\\", "/").replace("|", "\\|").replace("`", "'")
+    return plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]} ..."
 
 
 def _short(name: str) -> str:

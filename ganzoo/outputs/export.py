@@ -96,7 +96,7 @@ def export_run(
     record = _record(source.gen, source.spec, gen) | {
         "weights": "ema" if stored.averaged else "last",
         "steps": stored.step,
-        "seed": config.get("run", {}).get("seed"),
+        "seed": _seed(config),
         "run": config,
         "trained_with": source.record.get("versions"),
     }
@@ -179,6 +179,12 @@ def _write(
             append_result(draft, result)
         write_text(draft / CARD, card(source.record, conditional=source.conditional, results=results))
     return out
+
+
+def _seed(config: Mapping[str, Any]) -> int | None:
+    run = config.get("run")
+    seed = run.get("seed") if isinstance(run, dict) else None
+    return seed if type(seed) is int and 0 <= seed < 2**63 else None
 
 
 def _claimed(out: Path) -> Path:

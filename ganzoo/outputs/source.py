@@ -6,6 +6,7 @@ before names, types and shapes in the file were compared with a network built wi
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -212,7 +213,7 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
         GanzooError: the options make no network, or an absurdly large one.
     """
     try:
-        with torch.random.fork_rng(devices=[]), _few_parameters(4 * limit + 64), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device("meta"):
             network: nn.Module = build(choice, spec)
     except GanzooError:
         raise

@@ -13,7 +13,7 @@ import numpy as np
 
 from ganzoo.api import MissingError
 
-_MAX_BYTES: Final = 2**30
+_MAX_BYTES: Final = 2**28
 _GZIP: Final = b"\x1f\x8b"
 _UBYTE: Final = 8
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]

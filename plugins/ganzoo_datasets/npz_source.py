@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ _RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 _SLACK: Final = 1e-3
 _INTEGERS: Final = ("b", "u", "i")
 _MAX_CHANNELS: Final = 4
+_MAX_UNPACKED: Final = 256 * 2**20
+_MAX_RATIO: Final = 100
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,11 @@ def _header(path: Path, name: str) -> _Header:
         raise UsageError(f"{where} is of {dtype}; store plain numbers.")
     if size != info.file_size:
         raise UsageError(f"{where} is cut off: its header promises {size} bytes and it has {info.file_size}.")
+    if info.file_size > _MAX_UNPACKED and info.file_size > _MAX_RATIO * info.compress_size:
+        raise UsageError(
+            f"{where} unpacks to {info.file_size // info.compress_size} times its size, {info.file_size / 2**20:.0f} "
+            "MiB, as files do that shall fill the memory; if it is sound, save it anew with numpy.savez."
+        )
     if not shape or shape[0] == 0:
         raise UsageError(f"{where} is empty: it has the shape {shape}.")
     return _Header(shape, dtype)
@@ -188,6 +194,8 @@ def _pixels(array: Array, where: str) -> Array:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zlib.error, zipfile.BadZipFile) as err:
-        reason = " ".join(str(err).split())
+    except MemoryError:
+        raise UsageError(f"{path} does not fit into memory; leave some samples out, or store them as uint8.") from None
+    except Exception as err:  # numpy evaluates a header as Python does, and raises whatever that raises
+        reason = " ".join(str(err).split()) or type(err).__name__
         raise UsageError(f"{path} cannot be read as an .npz ({reason}): save it anew with numpy.savez.") from err
