@@ -14,7 +14,7 @@ from ganzoo.cli import terminal
 from ganzoo.cli.shared import json_option, plugin_option
 from ganzoo.config import SECTIONS
 from ganzoo.evaluation.compare import FORMAT, SORTS, Comparison, Group, Mean, Row, compare
-from ganzoo.evaluation.result import FILE
+from ganzoo.evaluation.result import FILE, plain
 
 _WRAPPED: Final = ("run", "settings")
 _ASKED: Final = 3
@@ -227,10 +227,10 @@ def _row(found: Comparison, row: Row) -> dict[str, Any]:
 def _mean(score: Mean) -> dict[str, Any]:
     return {
         "label": score.label,
-        "mean": score.mean,
+        "mean": plain(score.mean),
         "std": score.std,
         "n": len(score.values),
-        "values": list(score.values),
+        "values": [plain(value) for value in score.values],
         "better": score.better,
         "notes": list(score.notes),
     }

@@ -7,6 +7,7 @@ in one table: there is a group for each protocol, which says in what it differs.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,8 +48,9 @@ class Mean:
 
     @property
     def std(self) -> float | None:
-        """Over the runs, with n - 1; None of one run."""
-        return statistics.stdev(self.values) if len(self.values) > 1 else None
+        """Over the runs, with n - 1; None of one run, and where a value is infinite."""
+        spread = len(self.values) > 1 and all(map(math.isfinite, self.values))
+        return statistics.stdev(self.values) if spread else None
 
 
 @dataclass(frozen=True)
