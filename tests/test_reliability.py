@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 import ganzoo
 from ganzoo import cli
 from ganzoo.api import Spec, hookimpl
 from ganzoo.config import Layer, resolve
-from ganzoo.errors import DivergedError, GanzooError, Interrupted, UsageError
-from ganzoo.nn.bundle import Side
-from ganzoo.nn.guard import Guard
+from ganzoo.errors import GanzooError, Interrupted, UsageError
 from ganzoo.options import Seconds
-from ganzoo.plugins import loaded
-from ganzoo.training import checkpoint, keeping, lock, signals
+from ganzoo.training import checkpoint, keeping, signals
 from ganzoo.training.checkpoint import Retention, Snapshot
-from ganzoo.training.lock import RunLock, is_locked
 from ganzoo.training.run import Run
 from ganzoo.training.start import start
 
@@ -63,145 +52,6 @@ def also(settings: dict[str, Any]) -> dict[str, Any]:
 def weights(run: Run, step: int) -> tuple[bytes, ...]:
     folder = run.checkpoints / checkpoint.name_of(step)
     return tuple((folder / name).read_bytes() for name in (checkpoint.MODEL, checkpoint.OPTIMIZER))
-
-
-# The lock.
-
-
-def test_the_second_process_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:
-    held = RunLock.take(tmp_path)
-    assert is_locked(tmp_path)
-    with pytest.raises(GanzooError, match=rf"trained by process {os.getpid()} on .*, since 20"):
-        RunLock.take(tmp_path)
-    held.release()
-    assert not is_locked(tmp_path)
-    assert list(tmp_path.iterdir()) == []
-    RunLock.take(tmp_path).release()
-
-
-def written(folder: Path, **changes: Any) -> Path:
-    """A lock of somebody else."""
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    lines = {"pid": ended.pid, "host": socket.gethostname(), "started": "then", "since": "then", "token": "x"}
-    file = folder / lock.NAME
-    file.write_text(json.dumps({**lines, **changes}), encoding="utf-8")
-    return file
-
-
-@pytest.mark.parametrize("changes", [{}, {"pid": os.getpid()}], ids=["dead", "its number is another's by now"])
-def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, changes: dict[str, Any]) -> None:
-    file = written(tmp_path, **changes)
-    said: list[str] = []
-    held = RunLock.take(tmp_path, said.append)
-    assert "over from process" in said[0]
-    assert held.held
-    assert json.loads(file.read_text(encoding="utf-8"))["pid"] == os.getpid()
-
-
-def test_a_holder_on_another_machine_is_judged_by_its_heartbeat(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = written(tmp_path, host="elsewhere")
-    monkeypatch.setattr(lock, "PATIENCE", 2.0)
-    beat = threading.Timer(0.5, lambda: os.utime(file, (1, 1)))
-    beat.start()
-    with pytest.raises(GanzooError, match="on elsewhere"):
-        RunLock.take(tmp_path)
-    beat.join()
-    RunLock.take(tmp_path).release()  # its last sign of life is very old now
-    written(tmp_path, host="elsewhere")
-    monkeypatch.setattr(lock, "PATIENCE", 0.2)
-    RunLock.take(tmp_path).release()
-
-
-def test_of_many_that_take_a_dead_lock_over_one_gets_it(tmp_path: Path) -> None:
-    for _ in range(20):
-        written(tmp_path)
-        barrier, got = threading.Barrier(6), list[RunLock]()
-
-        def take(barrier: threading.Barrier = barrier, got: list[RunLock] = got) -> None:
-            barrier.wait()
-            with suppress(GanzooError):
-                got.append(RunLock.take(tmp_path))
-
-        threads = [threading.Thread(target=take) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert len([held for held in got if held.held]) == 1
-        assert len(got) == 1
-        got[0].release()
-        assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("claimed", ["new", "old"])
-def test_a_claim_of_a_process_that_died_is_in_nobodys_way(tmp_path: Path, claimed: str) -> None:
-    shutil.copy(written(tmp_path, token=claimed), tmp_path / ".lock.old.claim.tmp")
-    written(tmp_path, token="old")
-    held = RunLock.take(tmp_path)
-    held.release()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_links_the_lock_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(1, "Operation not permitted")
-
-    monkeypatch.setattr(os, "link", refuse)
-    held = RunLock.take(tmp_path)
-    with pytest.raises(GanzooError, match="trained by process"):
-        RunLock.take(tmp_path)
-    held.release()
-
-
-def test_a_locked_run_is_not_continued_but_read(tmp_path: Path) -> None:
-    run = train(tmp_path, steps=4)
-    assert not is_locked(run.path)
-    held = RunLock.take(run.path)
-    with pytest.raises(GanzooError, match="is being trained by process"):
-        train(tmp_path, resume=run.path, steps=8)
-    assert ganzoo.load(run.path) is not None
-    held.release()
-    train(tmp_path, resume=run.path, steps=8)
-
-
-class TakenOver:
-    @hookimpl
-    def ganzoo_step_end(self, run: Run, step: int) -> None:
-        if step == 2:
-            written(run.path, pid=1)
-
-
-def test_who_lost_the_lock_writes_no_more(tmp_path: Path) -> None:
-    with pytest.raises(GanzooError, match=r"taken .* over"):
-        ganzoo.train({**TINY, "run.out": tmp_path, "run.name": "r"}, steps=8, observers=[TakenOver()])
-    assert checkpoint.list_all(tmp_path / "r" / "checkpoints") == []
-
-
-def test_what_a_killed_process_was_about_to_make_is_swept(tmp_path: Path) -> None:
-    draft = tmp_path / ".0123.run.tmp"
-    draft.mkdir()
-    written(draft)
-    os.utime(draft, (1, 1))
-    fresh = tmp_path / ".4567.run.tmp"
-    fresh.mkdir()
-    train(tmp_path, steps=1)
-    assert not draft.exists()
-    assert fresh.exists()
-
-
-def test_a_run_without_a_checkpoint_is_started_over_in_its_place(tmp_path: Path) -> None:
-    run = train(tmp_path / "a", steps=6)
-    whole = weights(run, 6)
-    for path in checkpoint.list_all(run.checkpoints):
-        shutil.rmtree(path)
-    (run.path / ".config.json.0123.tmp").write_text("torn", encoding="utf-8")
-    again = ganzoo.train({**TINY, "run.out": tmp_path / "a"}, steps=6, resume="auto")
-    assert again.path == run.path
-    assert weights(again, 6) == whole
-    assert not list(run.path.glob(".*"))
 
 
 # Signals and time.
@@ -355,137 +205,6 @@ def test_on_a_terminal_the_same_command_asks(
         assert cli.main(["run", *FLAGS, "--out", str(tmp_path), "--steps", "5"]) == 0
     os.close(leader)
     assert len(list(tmp_path.iterdir())) == runs
-
-
-# Numbers that are not finite.
-
-
-@pytest.fixture
-def hiccups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("GANZOO_PLUGINS", "hiccup_parts")
-    loaded.cache_clear()
-    yield
-    monkeypatch.undo()
-    loaded.cache_clear()
-
-
-OPTIMIZERS: dict[str, Any] = {
-    "adam": lambda p: Adam(p, 0.01, fused=True),
-    "adamw": lambda p: AdamW(p, 0.01, fused=True),
-    "adam, not fused": lambda p: Adam(p, 0.01, foreach=True),
-    "rmsprop": lambda p: RMSprop(p, 0.01, foreach=True),
-    "sgd": lambda p: SGD(p, 0.01, fused=True),
-    "sgd with momentum": lambda p: SGD(p, 0.01, momentum=0.9, fused=True),
-}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("where", ["gradient", "loss"])
-def test_a_skipped_update_changes_nothing_and_leaves_no_trace(name: str, where: str) -> None:
-    def side() -> Side:
-        layer = torch.nn.Linear(3, 2)
-        torch.nn.init.constant_(layer.weight, 0.5)
-        torch.nn.init.constant_(layer.bias, 0.25)
-        return Side({"gen": layer}, OPTIMIZERS[name])
-
-    def state(optimizer: Optimizer) -> list[Any]:
-        return [
-            value.tolist()
-            for moments in optimizer.state_dict()["state"].values()
-            for value in moments.values()
-            if isinstance(value, torch.Tensor)
-        ]
-
-    ours, plain = side(), side()
-    guard = Guard(torch.device("cpu"))
-    for bad in (True, False, True, False, False):
-        for each in (ours, plain):
-            for i, parameter in enumerate(each.trainable):
-                parameter.grad = torch.full_like(parameter, 0.1 * (i + 1))
-        total = torch.tensor(1.0)
-        if bad and where == "loss":
-            total = torch.tensor(float("inf"))
-        elif bad:
-            assert ours.trainable[1].grad is not None
-            ours.trainable[1].grad[0] = float("nan")
-        guard.step(ours, total)
-        if not bad:
-            plain.optimizer.step()
-    for mine, its in zip(ours.trainable, plain.trainable, strict=True):
-        assert torch.equal(mine, its)
-    assert state(ours.optimizer) == state(plain.optimizer)
-    assert int(guard.skipped) == 2
-
-
-def test_the_guard_puts_the_statistics_of_a_norm_back() -> None:
-    norm = torch.nn.BatchNorm1d(2)
-    side = Side({"gen": norm}, OPTIMIZERS["adam"])
-    guard = Guard(torch.device("cpu"))
-    before = {name: value.clone() for name, value in norm.state_dict().items()}
-    guard.begin([side])
-    total = norm(torch.full((4, 2), float("nan"))).sum()
-    total.backward()
-    guard.step(side, total)
-    guard.settle()
-    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
-
-
-def test_a_guarded_run_of_good_numbers_is_the_same_run(tmp_path: Path) -> None:
-    plain = train(tmp_path / "a", steps=6)
-    for mode in ("skip", "rollback"):
-        assert weights(train(tmp_path / mode, steps=6, **also({"run.on_nonfinite": mode})), 6) == weights(plain, 6)
-
-
-HICCUPS: dict[str, Any] = {
-    "skip": {"loss": "hiccup", "loss.at": (6, 9), "run.on_nonfinite": "skip"},
-    "rollback": {"loss": "hiccup", "loss.at": (6, 9), "loss.once": True, "run.on_nonfinite": "rollback"},
-    "skip, sgd": {
-        "loss": "hiccup",
-        "loss.at": (1, 6),
-        "run.on_nonfinite": "skip",
-        "optim.name": "sgd",
-        "optim.momentum": 0.5,
-    },
-}
-
-
-@pytest.mark.usefixtures("hiccups")
-@pytest.mark.parametrize("name", HICCUPS)
-def test_a_run_gets_over_bad_numbers_and_resumes_exactly(tmp_path: Path, name: str) -> None:
-    straight = train(tmp_path / "straight", steps=14, **HICCUPS[name])
-    kinds = [event["event"] for event in straight.events()]
-    assert kinds
-    assert set(kinds) == {HICCUPS[name]["run.on_nonfinite"].replace("skip", "skipped")}
-    assert straight.metrics()[-1]["step"] == 14
-    for text in straight.metrics_file.read_text(encoding="utf-8").splitlines():
-        json.loads(text, parse_constant=pytest.fail)
-    saved = checkpoint.load(straight.checkpoints / checkpoint.name_of(14))
-    assert all(torch.isfinite(value).all() for value in saved.model.values())
-    counts = saved.state["nonfinite"]
-    assert counts["attempt" if name == "rollback" else "skipped"] >= 1
-    for first in (2, 4, 5, 7, 8, 11):
-        out = tmp_path / str(first)
-        halted = train(out, steps=first, **HICCUPS[name])
-        resumed = train(out, resume=halted.path, steps=14, **HICCUPS[name])
-        assert weights(resumed, 14) == weights(straight, 14), first
-        assert checkpoint.load(resumed.checkpoints / checkpoint.name_of(14)).state["nonfinite"] == counts
-
-
-@pytest.mark.usefixtures("hiccups")
-@pytest.mark.parametrize("mode", ["skip", "rollback"])
-def test_too_many_bad_numbers_stop_the_run(tmp_path: Path, mode: str) -> None:
-    settings: dict[str, Any] = {
-        "loss": "hiccup",
-        "loss.at": tuple(range(6, 40)),
-        "run.on_nonfinite": mode,
-        "run.nonfinite_limit": 2,
-    }
-    with pytest.raises(DivergedError, match=r"Step [67]: .*became NaN.*--nonfinite-limit 2") as caught:
-        train(tmp_path, steps=40, **settings)
-    assert caught.value.exit_code == 3
-    (run,) = tmp_path.iterdir()
-    saved = checkpoint.load(checkpoint.newest_good(run))
-    assert all(torch.isfinite(value).all() for value in saved.model.values())
 
 
 # What is kept.

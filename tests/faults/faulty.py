@@ -172,11 +172,15 @@ def wait(pid: int, seconds: float) -> int:
         time.sleep(0.002)
 
 
+def weights(out: Path, step: int) -> tuple[bytes, ...]:
+    """The bytes of weights and moments after ``step``."""
+    folder = out / "r" / "checkpoints" / f"step-{step:08d}"
+    return tuple((folder / name).read_bytes() for name in ("model.safetensors", "optimizer.safetensors"))
+
+
 def result(out: Path, step: int) -> tuple[bytes, ...]:
     """The bytes that must be equal: weights, moments and grid after ``step``."""
-    folder = out / "r" / "checkpoints" / f"step-{step:08d}"
-    files = (folder / "model.safetensors", folder / "optimizer.safetensors")
-    return (*(file.read_bytes() for file in files), (out / "r" / "samples" / f"step-{step:08d}.png").read_bytes())
+    return (*weights(out, step), (out / "r" / "samples" / f"step-{step:08d}.png").read_bytes())
 
 
 def warm_up() -> None:
