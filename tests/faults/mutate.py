@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gzip
 import io
@@ -93,7 +94,8 @@ def tree(value: Any, rng: Random) -> Any:
         elif change == 5 and isinstance(inside, dict):
             inside[rng.choice((f"{key}x", f"{key}.{key}", ESCAPES, "", "name", "reg", "optim"))] = inside[key]
         elif change == 6:
-            inside[key] = copy.deepcopy(other[another])
+            with contextlib.suppress(RecursionError):  # nested deep by an earlier change
+                inside[key] = copy.deepcopy(other[another])
         else:
             for _ in range(rng.choice((1, 3, 300))):
                 inside[key] = [inside[key]] if rng.random() < 0.5 else {"name": inside[key]}
