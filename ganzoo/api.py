@@ -252,6 +252,8 @@ class Plan:
     data: Choice
     observed: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Traits seen in what was built, by section; they count like declared ones."""
+    rules: tuple[Rule, ...] = ()
+    """What nobody's component refuses, and ganzoo itself does: labels that only one of the networks uses."""
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -281,16 +283,20 @@ class Plan:
             "spec": str(self.spec),
         }
 
-    def broken_rules(self) -> list[str]:
-        """The sentences of all rules that this plan breaks, one for each reason."""
+    def broken_rules(self, **instead: str) -> list[str]:
+        """The sentences of all rules that this plan breaks, one for each reason.
+
+        Args:
+            instead: words for some placeholders in place of those of :meth:`words`.
+        """
         broken: dict[str, list[tuple[str, str]]] = {}
-        words = self.words()
-        for choice in self.choices:
-            for rule in choice.component.rules:
+        words = self.words() | instead
+        for choice, rules in [*((choice, choice.component.rules) for choice in self.choices), (self.gen, self.rules)]:
+            for rule in rules:
                 try:
                     if rule.broken_by(self):
-                        what, why, instead = (t.format_map(words) for t in (rule.what, rule.why, rule.instead))
-                        broken.setdefault(why, []).append((what, instead))
+                        what, why, remedy = (t.format_map(words) for t in (rule.what, rule.why, rule.instead))
+                        broken.setdefault(why, []).append((what, remedy))
                 except Exception as err:
                     raise GanzooError(
                         f"A rule of the {choice.component.kind} {choice.id} fails ({type(err).__name__}: {err}); "

@@ -17,6 +17,7 @@ from typing import Any, Final
 from ganzoo import options
 from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.labels import label_rules, users_of_labels
 from ganzoo.options import Option, options_of
 from ganzoo.reading import read_table
 from ganzoo.registry import Registry, registry
@@ -126,11 +127,9 @@ class RunConfig:
         """The plan that rules look at; ``spec`` is the data set's own unless given. Refuses what ``cond`` cannot do."""
         plan = Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
         if self.run.cond == "on" and not plan.has(CONDITIONAL, "gen"):
-            raise UsageError(
-                f"cond is on, but the generator {self.gen.name} does not use labels: choose --gen "
-                f"{CONDITIONAL_PAIR['gen']}, or --cond auto."
-            )
-        return plan
+            offered = ", ".join([*users_of_labels(plan, "gen"), "or --cond auto"])
+            raise UsageError(f"cond is on, but the generator {self.gen.name} does not use labels: choose {offered}.")
+        return dataclasses.replace(plan, rules=label_rules(plan))
 
     def spec(self) -> Spec:
         """The task, as the data set tells it without importing torch. Refuses what ``cond`` cannot do."""
@@ -182,8 +181,8 @@ class _Resolver:
         """Which component each section uses; each brings its recipe, which later choices may follow."""
         chosen: dict[str, Any] = {}
         for section, kind in SECTIONS.items():
-            names, origin, textual = self._say(section, DEFAULTS[section])
-            for name in _names(names, section, textual=textual):
+            names, origin = self._say(section, DEFAULTS[section])
+            for name in _names(names, section):
                 if not isinstance(name, str):
                     raise UsageError(f"{section} ({origin}) must be a name, not {options.given(name)}.")
                 entry = self.registry.get(kind, name)
@@ -199,7 +198,7 @@ class _Resolver:
         """The layer without options of components that it names and a layer above it replaced by others."""
         gone = set()
         for section in layer.values.keys() & SECTIONS.keys():
-            for name in _names(layer.values[section], section, textual=layer.textual):
+            for name in _names(layer.values[section], section):
                 if not isinstance(name, str) or name == "auto":
                     continue
                 entry = self.registry.get(SECTIONS[section], name)
@@ -209,10 +208,10 @@ class _Resolver:
         kept = {path: value for path, value in layer.values.items() if path.rpartition(".")[0] not in gone}
         return dataclasses.replace(layer, values=kept)
 
-    def _say(self, path: str, default: Any) -> tuple[Any, str, bool]:
-        """The value of a path, its origin, and whether it is text."""
+    def _say(self, path: str, default: Any) -> tuple[Any, str]:
+        """The value of a path and its origin."""
         layer = next(self._saying(path), None)
-        return (default, BUILTIN, False) if layer is None else (layer.values[path], layer.origin, layer.textual)
+        return (default, BUILTIN) if layer is None else (layer.values[path], layer.origin)
 
     def _saying(self, path: str) -> Iterator[Layer]:
         """The layers that say something of a path, the one that counts first."""
@@ -291,12 +290,12 @@ def _parse(opt: Option, raw: Any, path: str, origin: str, *, textual: bool) -> A
         raise UsageError(f"{path.removeprefix('run.')} ({origin}) {err}.") from None
 
 
-def _names(value: Any, section: str, *, textual: bool) -> tuple[Any, ...]:
+def _names(value: Any, section: str) -> tuple[Any, ...]:
+    """The names in a value: one, or several regularizers, of which ``none`` and None mean none at all."""
     if section != "reg":
         return (value,)
-    if isinstance(value, str) and textual:
-        return tuple(value.split(","))
-    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    given = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(name for name in given if name not in (None, "none"))
 
 
 def _expand(layer: Layer) -> Layer:

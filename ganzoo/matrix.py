@@ -89,7 +89,9 @@ def cells(*, builtin: bool = False) -> Iterator[Cell]:
 
 def judge(config: RunConfig, names: Sequence[str]) -> Cell:
     """The cell of a configuration; ``names`` are those of :data:`AXES`."""
-    sentences = tuple(config.plan().broken_rules())
+    kind = names[AXES.index("data")]
+    # A cell stands for every data set of its kind.
+    sentences = tuple(text.replace(f"the data set {kind}", kind) for text in config.plan().broken_rules(data=kind))
     changes = () if sentences else tuple(_changes(config))
     status: Status = "refused" if sentences else "adapted" if changes else "works"
     return Cell(**dict(zip(AXES, names, strict=True)), status=status, changes=changes, sentences=sentences)

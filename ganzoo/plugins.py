@@ -27,6 +27,7 @@ from pluggy import PluginManager
 from ganzoo import hookspecs
 from ganzoo.api import Component, Preset
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.hooks import REGISTRATION, check_hooks, nothing_brought, one_line, sentence
 from ganzoo.options import options_of
 
 GROUP: Final = "ganzoo.plugins"
@@ -45,6 +46,8 @@ class Plugin:
     reason: str = ""
     components: tuple[Component, ...] = ()
     presets: tuple[Preset, ...] = ()
+    hooks: tuple[str, ...] = ()
+    source: str = ""  # its module, or the path of its file
 
     @property
     def builtin(self) -> bool:
@@ -104,24 +107,25 @@ class Plugins(Sequence[Plugin]):
         return (plugin for plugin in self if plugin.status == "broken")
 
     def _load(self, found: _Candidate, disabled: frozenset[str], *, strict: bool) -> Plugin:
-        plugin = Plugin(found.name, found.dist, found.version, "active")
+        plugin = Plugin(found.name, found.dist, found.version, "active", source=found.value)
         if {found.name, found.dist} & disabled or ("*" in disabled and found.dist != HOME):
             return replace(plugin, status="disabled", reason="switched off by GANZOO_DISABLE_PLUGINS")
         key = f"{found.dist}:{found.name}"
         try:
-            self._manager.register(found.load(), name=key)
-            self._manager.check_pending()
-            return replace(
-                plugin,
-                components=self._collect(key, "ganzoo_components", Component),
-                presets=self._collect(key, "ganzoo_presets", Preset),
-            )
+            module = found.load()
+            hooks = check_hooks(module, self._manager)
+            self._manager.register(module, name=key)
+            components = self._collect(key, "ganzoo_components", Component)
+            presets = self._collect(key, "ganzoo_presets", Preset)
+            watches = set(hooks) - set(REGISTRATION)
+            reason = "" if components or presets or watches else nothing_brought(hooks)
+            return replace(plugin, reason=reason, components=components, presets=presets, hooks=hooks)
         except (Exception, SystemExit) as err:
             if strict:
                 raise
             if self._manager.has_plugin(key):
                 self._manager.unregister(name=key)
-            return replace(plugin, status="broken", reason=_one_line(err))
+            return replace(plugin, status="broken", reason=one_line(err))
 
     def _collect(self, key: str, hook: str, record: type[Any]) -> tuple[Any, ...]:
         """What this one plugin yields through a registration hook, each record checked."""
@@ -178,7 +182,7 @@ def add_local(modules_or_files: Sequence[str]) -> None:
     wanted = {Path(value).stem if value.endswith(".py") else value for value in modules_or_files}
     for plugin in loaded().broken():
         if plugin.name in wanted:
-            raise UsageError(f"The plugin {plugin.name!r} could not be loaded: {plugin.reason}.")
+            raise UsageError(f"The plugin {plugin.name!r} could not be loaded: {sentence(plugin.reason)}")
 
 
 def _words(variable: str) -> list[str]:
@@ -193,8 +197,3 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[path.stem] = module  # targets such as "my_gan:Net" are imported by this name
     spec.loader.exec_module(module)
     return module
-
-
-def _one_line(err: BaseException) -> str:
-    text = " ".join(str(err).split())
-    return text if text and isinstance(err, GanzooError) else ": ".join(filter(None, (type(err).__name__, text)))

@@ -21,7 +21,7 @@ FLOORS = (
     {"errors"},
     {"options", "reading", "files", "backends", "launching"},
     {"api"},
-    {"hookspecs", "plugins", "registry", "settings", "config"},
+    {"hookspecs", "hooks", "plugins", "registry", "blame", "labels", "settings", "config"},
     {"nn", "data", "matrix"},
     {"training", "evaluation", "outputs"},
     {"sweep"},
@@ -32,6 +32,11 @@ FLOORS = (
 SIDEWAYS = {
     ("plugins", "hookspecs"),
     ("registry", "plugins"),
+    ("plugins", "hooks"),
+    ("blame", "plugins"),
+    ("blame", "registry"),
+    ("labels", "registry"),
+    ("config", "labels"),
     ("config", "registry"),
     ("config", "settings"),
     ("data", "nn"),
@@ -46,7 +51,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|reading|files|backends|launching|api|hookspecs|plugins|registry|settings|config|matrix"
+    r"ganzoo(\.(errors|options|reading|files|backends|launching|api|hookspecs|hooks|plugins|registry|blame|labels|settings|config|matrix"
     r"|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""

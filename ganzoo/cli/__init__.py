@@ -108,6 +108,10 @@ def _report(err: BaseException) -> int:
     if isinstance(err, GanzooError):
         click.echo(f"Error: {err}", err=True)
         return err.exit_code
+    blame = _blame(err)
+    if blame is not None:
+        click.echo(f"Error: {printable(blame)} (set GANZOO_DEBUG=1 to see all of it).", err=True)
+        return 1
     text = printable(" ".join(str(err).split()))
     click.echo(
         f"Error: this should not have happened: {type(err).__name__}{': ' if text else ''}{text} "
@@ -115,3 +119,13 @@ def _report(err: BaseException) -> int:
         err=True,
     )
     return 1
+
+
+def _blame(err: BaseException) -> str | None:
+    """The sentence of a plugin's fault; None if it is ours, or if even that cannot be found out."""
+    try:
+        from ganzoo.blame import blamed
+
+        return blamed(err)
+    except Exception:
+        return None

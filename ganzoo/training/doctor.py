@@ -189,7 +189,7 @@ def _plugins() -> Iterator[Finding]:
             who = f"of {plugin.dist} {plugin.version}".rstrip()
             text = f"{who}, does not load ({plugin.reason}): mend it, uninstall it, or set GANZOO_DISABLE_PLUGINS"
             yield Finding("Plugins", plugin.name, "bad", f"{text}={plugin.name}")
-        elif plugin.status == "disabled":
+        elif plugin.reason:
             yield Finding("Plugins", plugin.name, "note", plugin.reason)
 
 

@@ -24,6 +24,7 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers
+from ganzoo.training.probe import check_contracts
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
@@ -71,6 +72,7 @@ class Session:
         self.bundle = build_bundle(config, spec, device)
         if check_rules:
             check_what_was_built(config.plan(spec), self.bundle)
+        check_contracts(config, self.bundle, self.dataset, device)
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         half_life = self.settings.ema_half_life

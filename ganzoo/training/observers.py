@@ -49,4 +49,4 @@ class Observers:
                 if self._strict:
                     raise
                 self._gone.add(name)
-                _log.warning("Observer %s failed in %s and is left out from here on: %r", name, event, err)
+                _log.warning("Observer %s failed in ganzoo_%s and is left out from here on: %r", name, event, err)

@@ -78,18 +78,6 @@ NEEDS_PYRAMID = Rule(
     why="its layers double and halve the sides, from a base whose shorter side is 4 to 7 pixels",
     instead="make the sides 4 to 7 times a power of two, such as 28, 32, 48, 64, 80, 96 or 128",
 )
-NEEDS_CONDITIONAL_DISC = Rule(
-    lambda plan: not plan.has(CONDITIONAL, "disc"),
-    what="The generator {gen} cannot learn from the discriminator {disc}",
-    why="a discriminator that does not see the label cannot tell whether a sample is of the wanted class",
-    instead="choose --disc cgan, or an unconditional generator such as --gen dcgan",
-)
-NEEDS_CONDITIONAL_GEN = Rule(
-    lambda plan: not plan.has(CONDITIONAL, "gen"),
-    what="The discriminator {disc} cannot judge the generator {gen}",
-    why="it asks whether a sample fits its label, which this generator never gets to know",
-    instead="choose --gen cgan, or an unconditional discriminator such as --disc dcgan",
-)
 
 
 @hookimpl
@@ -103,7 +91,7 @@ def ganzoo_components() -> Iterator[Component]:
         summary="DCGAN's generator (an MLP for points) that gets the one-hot label beside the latent.",
         paper=PAPER,
         recipe={"disc": "cgan", "run.batch_size": 64} | {f"gen_optim.{k}": v for k, v in ADAM.items()},
-        rules=(NEEDS_LABELS, NEEDS_PYRAMID, NEEDS_CONDITIONAL_DISC),
+        rules=(NEEDS_LABELS, NEEDS_PYRAMID),
         traits=(CONDITIONAL,),
     )
     yield Component(
@@ -114,6 +102,6 @@ def ganzoo_components() -> Iterator[Component]:
         summary="DCGAN's discriminator (an MLP for points) that sees the one-hot label as constant channels.",
         paper=PAPER,
         recipe={f"disc_optim.{k}": v for k, v in ADAM.items()},
-        rules=(NEEDS_LABELS, NEEDS_PYRAMID, NEEDS_CONDITIONAL_GEN),
+        rules=(NEEDS_LABELS, NEEDS_PYRAMID),
         traits=disc_traits,
     )

@@ -1,0 +1,130 @@
+"""One small batch through everything before the first step: what a plugin gets wrong is told in its author's words.
+
+The shapes that a contract asks for are cheap to check once and costly to guess from what happens later: logits
+``[B, 1]`` broadcast, and train something else without a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.api import Choice, Spec
+from ganzoo.blame import faulty
+from ganzoo.config import RunConfig
+from ganzoo.data import Dataset, DataStream
+from ganzoo.nn import Batch, Bundle, CriticPass
+from ganzoo.nn.bundle import derive_seed
+
+_BATCH = 4
+
+
+def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device: torch.device) -> None:
+    """Refuse a run whose data, networks or objectives do not give what their contracts say.
+
+    Nothing of the run changes: networks are looked at in evaluation mode, buffers are put back, and all random numbers
+    are seeded anew at each step anyway.
+
+    Raises:
+        GanzooError: one of them does; the sentence names the component and its package.
+    """
+    bundle.noise.begin(0)
+    batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
+    _check_batch(config.data, batch, dataset, bundle.spec)
+    modules = [bundle.gen_side, bundle.disc_side]
+    with _undisturbed(modules):
+        with torch.no_grad(), bundle.precision.autocast():
+            z = bundle.gen.latent(_BATCH, bundle.noise.rng)
+            x = bundle.gen(z, batch.y)
+            _check(config.gen, x, (_BATCH, *bundle.spec.shape), "samples [B, *spec.shape]")
+            _check(config.disc, bundle.disc(x.float(), batch.y), (_BATCH,), "logits [B]: end forward() in .squeeze(1)")
+        critic_pass = bundle.critic_pass(batch, Batch(x.detach().float(), batch.y))
+        _check_objectives(config, bundle, critic_pass)
+
+
+def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> None:
+    method = "draw" if dataset.length is None else "fetch"
+    if not isinstance(batch, Batch):
+        raise faulty(data, f"returns {_said(batch)} from {method}()", "return ganzoo.data.Batch(x, y), y None if there is none")
+    _check(data, batch.x, (_BATCH, *spec.shape), "samples [B, *spec.shape], as spec= of its Component says", f"{method}()")
+    if not batch.x.is_floating_point():
+        raise faulty(data, f"returns samples of {batch.x.dtype} from {method}()", "convert them to float32; see to_unit()")
+    if (batch.y is None) is not (spec.num_classes is None):
+        said = "no labels" if batch.y is None else "labels"
+        raise faulty(
+            data,
+            f"returns {said} from {method}() where its spec has num_classes={spec.num_classes}",
+            "leave labels out if and only if self.spec.num_classes is None",
+        )
+    if batch.y is not None:
+        _check(data, batch.y, (_BATCH,), "labels [B] of torch.int64", f"{method}()")
+        if batch.y.dtype != torch.int64:
+            raise faulty(data, f"returns labels of {batch.y.dtype} from {method}()", "make them torch.int64")
+
+
+def _check_objectives(config: RunConfig, bundle: Bundle, critic_pass: CriticPass) -> None:
+    _check_terms(config.loss, bundle.loss.discriminator_terms(critic_pass), "discriminator")
+    own = len(bundle.loss.regularizers())
+    for at, regularizer in enumerate(bundle.regularizers):
+        choice = config.loss if at < own else config.regs[at - own]
+        penalty = regularizer.penalty(critic_pass)
+        if penalty is not None:
+            _check(choice, penalty, (), "a scalar: take the mean over the batch", "penalty()")
+    _check_terms(config.loss, _generator_terms(config.loss, bundle, critic_pass), "generator")
+
+
+def _generator_terms(choice: Choice, bundle: Bundle, critic_pass: CriticPass) -> object:
+    loss = bundle.loss
+    try:
+        return loss.generator_terms(critic_pass)
+    except Exception:
+        if loss.uses_real:
+            raise
+        try:
+            loss.generator(critic_pass.fake_logits, critic_pass.real_logits)
+        except Exception:
+            pass
+        else:
+            raise faulty(
+                choice, "looks at the logits of reals in generator(), and gets None", "set uses_real = True in its class"
+            ) from None
+        raise
+
+
+def _check_terms(choice: Choice, terms: object, method: str) -> None:
+    if not isinstance(terms, dict) or not terms:
+        raise faulty(choice, f"returns {_said(terms)} from {method}_terms()", "return a dict of scalars by name")
+    for name, term in terms.items():
+        which = f"{method}()" if name == "loss" else f"{method}_terms() as {name}"
+        _check(choice, term, (), "a scalar: take the mean over the batch", which)
+
+
+def _check(choice: Choice, value: object, shape: tuple[int, ...], wanted: str, method: str = "forward()") -> None:
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape:
+        for_what = f" for a batch of {_BATCH}" if shape or method == "forward()" else ""
+        raise faulty(choice, f"returns {_said(value)} from {method}{for_what}, not {shape or 'a scalar'}", f"return {wanted}")
+
+
+def _said(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+@contextmanager
+def _undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Evaluation mode, and buffers and modes as they were afterwards."""
+    every = [module for side in modules for module in side.modules()]
+    modes = [module.training for module in every]
+    buffers = [(buffer, buffer.clone()) for module in every for buffer in module.buffers(recurse=False)]
+    for module in every:
+        module.training = False
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+        for module, mode in zip(every, modes, strict=True):
+            module.training = mode
