@@ -14,6 +14,7 @@ import pytest
 import ganzoo
 from ganzoo.cli import main
 from ganzoo.errors import GanzooError
+from ganzoo.plugins import loaded
 
 MISSING, DAMAGED, USAGE = 4, 1, 2
 TINY = {"data": "ring", "gen.width": 4, "disc.width": 4, "batch_size": 4, "samples": 4, "steps": 1}
@@ -110,6 +111,7 @@ def test_the_command_line(
     assert "should not have happened" not in said[0]
     assert "GanzooError" not in said[0]
     assert sorted(made.rglob("*")) == before
+    loaded.cache_clear()  # -p was one of the lines
 
 
 CALLS: dict[str, Callable[[Any], object]] = {

@@ -36,19 +36,20 @@ class Everything:
     seed: int | None = option(None, help="Maybe a number.")
 
 
+INTEGERS = st.integers(1 - 2**63, 2**63 - 1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 STRATEGIES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
-    int: st.integers(),
+    int: INTEGERS,
     float: FLOATS,
     str: WORDS,
     Path: st.from_regex(r"[a-z0-9./]+", fullmatch=True).map(Path),
     Literal["batch", "none", 4]: st.sampled_from(["batch", "none", 4]),
     Colour: st.sampled_from(Colour),
-    tuple[int, ...]: st.lists(st.integers()).map(tuple),
+    tuple[int, ...]: st.lists(INTEGERS).map(tuple),
     tuple[float, float]: st.tuples(FLOATS, FLOATS),
-    int | None: st.none() | st.integers(),
+    int | None: st.none() | INTEGERS,
     float | None: st.none() | FLOATS,
 }
 
