@@ -253,6 +253,12 @@ def test_the_best_checkpoint_is_kept_and_patience_ends_a_run(home: Path) -> None
     assert (done.checkpoints / f"step-{best['step']:08d}").is_dir()
     last = scores[-1]["step"]
     assert last == min(40, best["step"] + 12)
+    assert evaluate(done.path, best=True, samples=20).subject["step"] == best["step"]
+    assert evaluate(done.path, samples=20).subject["step"] == last
+    out = export_run(done.path, home / "the best", best=True)
+    assert json.loads((out / "config.json").read_text(encoding="utf-8"))["steps"] == best["step"]
+    with pytest.raises(UsageError, match="leave --best out"):
+        evaluate(out, best=True)
     assert done.metrics()[-1]["step"] == last
     assert "scores" not in done.metrics()[-1]
 
@@ -265,6 +271,11 @@ def test_scores_go_on_where_they_were(home: Path) -> None:
     assert parts.scores() == straight.scores()
     first, second = ((each.checkpoints / "best.json").read_text(encoding="utf-8") for each in (straight, parts))
     assert first == second
+
+
+def test_a_run_without_scores_has_no_best_checkpoint(run: Path) -> None:
+    with pytest.raises(MissingError, match="has no best checkpoint"):
+        ganzoo.load(run, best=True)
 
 
 def test_a_score_that_is_not_computed_cannot_tell_the_best(home: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ganzoo.cli import terminal
-from ganzoo.cli.shared import ComponentName, json_option, plugin_option
+from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option
 from ganzoo.cli.typed import option_for
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
@@ -92,6 +92,7 @@ class EvalCommand(click.Command):
 @click.option("--fid-infinity", is_flag=True, default=False, help="Extrapolate FID to infinitely many samples.")
 @click.option("--seed", metavar="N", type=click.IntRange(0, 2**63 - 1), default=0, help="Of the latents. [default: 0]")
 @click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
+@best_option
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder in which to look for data sets first.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw samples of points over the critic's field.")

@@ -10,7 +10,7 @@ import click
 from ganzoo.api import Spec
 from ganzoo.cli import terminal
 from ganzoo.cli.choosing import choosing_command, choosing_of
-from ganzoo.cli.shared import json_option
+from ganzoo.cli.shared import best_option, json_option
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.options import options_of
 
@@ -33,6 +33,7 @@ class Shape(click.ParamType):  # type: ignore[type-arg]  # generic in new click 
     "--out", type=click.Path(path_type=Path), default=None, help="New folder. [default: the folder export of the run]"
 )
 @click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
+@best_option
 @click.option("--with-disc", is_flag=True, default=False, help="Add the discriminator, whose features others may use.")
 @click.option("--shape", type=Shape(), default=None, help="For a weights file: the shape of one sample.")
 @click.option(
@@ -46,6 +47,7 @@ def command(
     source: Path,
     out: Path | None,
     ema: bool,
+    best: bool,
     with_disc: bool,
     shape: tuple[int, ...] | None,
     classes: int | None,
@@ -68,7 +70,7 @@ def command(
             raise click.UsageError(f"A run says itself what it holds; leave out {', '.join(refused)}.", ctx)
         from ganzoo.outputs.export import export_run
 
-        folder = export_run(source, out, ema=ema, disc=with_disc, say=terminal.status)
+        folder = export_run(source, out, ema=ema, best=best, disc=with_disc, say=terminal.status)
     else:
         if out is None or shape is None or "gen" not in given:
             raise click.UsageError("A weights file does not say what it holds: add --gen, --shape and --out.", ctx)

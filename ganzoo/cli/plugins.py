@@ -94,7 +94,13 @@ def _show(check: bool, as_json: bool) -> None:
         )
     else:
         rows = [
-            (p.name, p.dist, p.version, p.status, p.reason or ", ".join([*_names(p), *map("hook/{}".format, _observed(p))]))
+            (
+                p.name,
+                p.dist,
+                p.version,
+                p.status,
+                p.reason or ", ".join([*_names(p), *map("hook/{}".format, _observed(p))]),
+            )
             for p in found
         ]
         columns = ("plugin", "distribution", "version", "status", "what it brings, or why not")
@@ -128,7 +134,10 @@ def _next_step(plugin: Plugin) -> str:
         whose = f" of {plugin.dist} {plugin.version}"
         mend = f"update it (pip install -U {plugin.dist}), tell its author"
     else:  # named with -p, or left behind by an uninstall that stopped halfway
-        whose, mend = "", f"edit {plugin.source}" if plugin.source.endswith(".py") else f"mend the module {plugin.source}"
+        whose, mend = (
+            "",
+            f"edit {plugin.source}" if plugin.source.endswith(".py") else f"mend the module {plugin.source}",
+        )
     return (
         f"The plugin {plugin.name}{whose} is broken: {mend}, or leave it out with "
         f"GANZOO_DISABLE_PLUGINS={plugin.name}; GANZOO_STRICT_PLUGINS=1 GANZOO_DEBUG=1 shows where it fails."

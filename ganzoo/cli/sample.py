@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ganzoo.cli import terminal
-from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.cli.shared import best_option, json_option, plugin_option
 
 
 @click.command("sample")
@@ -23,6 +23,7 @@ from ganzoo.cli.shared import json_option, plugin_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Same seed, same samples. [default: 0]")
 @click.option("--interpolate", is_flag=True, default=False, help="Walk from one latent to another along each row.")
 @click.option("--ema/--raw", default=True, help="Averaged weights, or those of the last step. [default: --ema]")
+@best_option
 @click.option("--columns", type=click.IntRange(min=1), default=None, help="Columns of the grid.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")
 @plugin_option
@@ -36,6 +37,7 @@ def command(
     seed: int,
     interpolate: bool,
     ema: bool,
+    best: bool,
     columns: int | None,
     device: str,
     as_json: bool,
@@ -56,6 +58,7 @@ def command(
         seed=seed,
         interpolate=interpolate,
         ema=ema,
+        best=best,
         device=device,
         columns=columns,
         say=terminal.status,

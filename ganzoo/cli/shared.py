@@ -31,6 +31,13 @@ plugin_option: Final = click.option(
     help=PLUGIN_HELP,
 )
 
+best_option: Final = click.option(
+    "--best",
+    is_flag=True,
+    default=False,
+    help="The run's best checkpoint, by the scores of --eval-every; not the newest.",
+)
+
 json_option: Final = click.option(
     "--json", "as_json", is_flag=True, default=False, help="Print JSON to standard output."
 )

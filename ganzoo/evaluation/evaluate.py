@@ -51,6 +51,7 @@ def evaluate(
     fid_infinity: bool = False,
     seed: int = 0,
     ema: bool = True,
+    best: bool = False,
     data_root: Path | str | None = None,
     device: str = "auto",
     picture: Path | str | None = None,
@@ -79,6 +80,7 @@ def evaluate(
         fid_infinity: whether to extrapolate FID to infinitely many samples too.
         seed: of the latents.
         ema: averaged weights, where there are any.
+        best: a run's best checkpoint, as its scores tell, and not its newest.
         data_root: folder in which to look for data sets first.
         device: ``auto``, ``cpu``, ``cuda`` ...
         picture: where to draw samples of points over the critic's field.
@@ -96,7 +98,7 @@ def evaluate(
     begun = time.monotonic()
     wanted = metrics_named(metrics) if metrics else None
     target = resolve_device(device).device
-    subject = open_subject(path, ema=ema, device=target, say=say)
+    subject = open_subject(path, ema=ema, best=best, device=target, say=say)
     if update and subject.folder is None:
         raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
     _check_kind(wanted or (), subject)

@@ -134,12 +134,15 @@ class Arrays(Subject):
             yield (to_pixels(x) if self.spec.is_image else x), y
 
 
-def open_subject(path: Path | str, *, ema: bool = True, device: torch.device | str = "cpu", say: Say) -> Subject:
+def open_subject(
+    path: Path | str, *, ema: bool = True, best: bool = False, device: torch.device | str = "cpu", say: Say
+) -> Subject:
     """The run, export, folder, zip or npz at ``path``.
 
     Args:
         path: where it is.
         ema: averaged weights, where there are any.
+        best: a run's best checkpoint, as its scores tell, and not its newest.
         device: where a generator computes.
         say: hears of damaged checkpoints that are passed over.
 
@@ -152,7 +155,7 @@ def open_subject(path: Path | str, *, ema: bool = True, device: torch.device | s
     if not path.exists():
         raise MissingError(f"There is no run, export, folder or file of images at {path}.")
     if path.is_dir() and (path / CONFIG).is_file():
-        return open_network(path, ema=ema, device=device, say=say)
+        return open_network(path, ema=ema, best=best, device=device, say=say)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return Pictures(path)
     if path.suffix.lower() == ".npz":
@@ -160,9 +163,9 @@ def open_subject(path: Path | str, *, ema: bool = True, device: torch.device | s
     raise UsageError(f"{path} is no run, export, folder, .zip or .npz, so there is nothing to evaluate.")
 
 
-def open_network(path: Path, *, ema: bool, device: torch.device | str, say: Say) -> Network:
+def open_network(path: Path, *, ema: bool, best: bool, device: torch.device | str, say: Say) -> Network:
     """The generator of a run or of an export."""
-    source = open_source(path)
+    source = open_source(path, best=best)
     gen, stored = source.generator(ema=ema, say=say)
     step = stored.step if stored.step is not None else source.record.get("steps")
     facts = {

@@ -36,7 +36,7 @@ _FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS}
 _SHOWN: Final = 64
 
 
-def load(path: Path | str, device: str = "auto", *, ema: bool = True) -> Generator:
+def load(path: Path | str, device: str = "auto", *, ema: bool = True, best: bool = False) -> Generator:
     """The generator of a run or an export, in evaluation mode and frozen.
 
     >>> gen = load("runs/my-run")                # doctest: +SKIP
@@ -46,6 +46,7 @@ def load(path: Path | str, device: str = "auto", *, ema: bool = True) -> Generat
         path: folder of a run or an export.
         device: ``auto``, ``cpu``, ``cuda`` ...
         ema: the moving average of the weights, where there is one.
+        best: a run's best checkpoint, as its scores tell, and not its newest.
 
     Raises:
         MissingError: no run or export, weights, plugin or device of that name is here.
@@ -53,7 +54,7 @@ def load(path: Path | str, device: str = "auto", *, ema: bool = True) -> Generat
     """
     from ganzoo.training.device import resolve_device
 
-    return open_source(path).generator(ema=ema)[0].to(resolve_device(device).device)
+    return open_source(path, best=best).generator(ema=ema)[0].to(resolve_device(device).device)
 
 
 def load_discriminator(path: Path | str, device: str = "auto") -> Discriminator:
@@ -69,14 +70,21 @@ def load_discriminator(path: Path | str, device: str = "auto") -> Discriminator:
 
 
 def export_run(
-    run: Path | str, out: Path | str | None = None, *, ema: bool = True, disc: bool = False, say: Say = lambda _: None
+    run: Path | str,
+    out: Path | str | None = None,
+    *,
+    ema: bool = True,
+    best: bool = False,
+    disc: bool = False,
+    say: Say = lambda _: None,
 ) -> Path:
-    """Export the newest good checkpoint of a run.
+    """Export the newest good checkpoint of a run, or its best.
 
     Args:
         run: the run's folder.
         out: the export's folder, ``export`` within the run's unless given; an export in it is replaced.
         ema: the moving average of the weights, where there is one; else those last trained.
+        best: the best checkpoint, as the run's scores tell, and not the newest.
         disc: whether to add the discriminator, for its features.
         say: hears of damaged checkpoints that are passed over.
 
@@ -85,7 +93,7 @@ def export_run(
         MissingError: there is no run or no good checkpoint.
         GanzooError: something cannot be read or written.
     """
-    source = open_source(run)
+    source = open_source(run, best=best)
     if out is not None:
         refuse_file(Path(out))
     if source.kind != "run":

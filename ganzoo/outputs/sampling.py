@@ -85,6 +85,7 @@ def sample_to(
     seed: int = 0,
     interpolate: bool = False,
     ema: bool = True,
+    best: bool = False,
     device: str = "auto",
     columns: int | None = None,
     say: Say = lambda _: None,
@@ -101,6 +102,7 @@ def sample_to(
         seed: of the latents.
         interpolate: rows that go from one latent to another; a row has ``columns`` samples and one class.
         ema: averaged weights, where there are any.
+        best: a run's best checkpoint, as its scores tell, and not its newest.
         device: ``auto``, ``cpu``, ``cuda`` ...
         columns: tiles in a row.
         say: hears of damaged checkpoints that are passed over.
@@ -118,7 +120,7 @@ def sample_to(
     if n < 1 or (columns is not None and columns < 1):
         raise UsageError("At least one sample and one column are needed.")
     as_folder = str(out).endswith(("/", os.sep))
-    opened, out = open_source(source), Path(out)
+    opened, out = open_source(source, best=best), Path(out)
     _refuse_target(out, as_folder=as_folder)
     target = resolve_device(device).device
     gen = opened.generator(ema=ema, say=say)[0].to(target)

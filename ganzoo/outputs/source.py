@@ -59,6 +59,7 @@ class Source:
         gen: its generator.
         disc: its discriminator; None for an export without.
         record: what its ``config.json`` says.
+        best: whether a run's best checkpoint is meant, and not its newest.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Source:
     gen: Choice
     disc: Choice | None
     record: Mapping[str, Any]
+    best: bool = False
 
     @property
     def conditional(self) -> bool:
@@ -148,18 +150,22 @@ class Source:
         return Stored(self.path / MODEL, averaged=averaged)
 
     def _checkpoint(self, say: Say) -> tuple[Path, int]:
-        from ganzoo.training.checkpoint import newest_good
+        from ganzoo.training.checkpoint import best_good, newest_good
 
-        folder = newest_good(self.path, say)
+        folder = best_good(self.path) if self.best else newest_good(self.path, say)
         return folder / MODEL, int(folder.name.rpartition("-")[2])
 
 
-def open_source(path: Path | str) -> Source:
+def open_source(path: Path | str, *, best: bool = False) -> Source:
     """The run or export in a folder.
+
+    Args:
+        path: the folder.
+        best: whether to read a run's best checkpoint, and not its newest.
 
     Raises:
         MissingError: there is none, or a plugin that it needs is not installed.
-        UsageError: ``path`` is a file, or no path.
+        UsageError: ``path`` is a file, or no path; or the best checkpoint of an export is asked for.
         GanzooError: its ``config.json`` is damaged, not one of ours, or asks for what cannot be.
     """
     from ganzoo.training.run import FORMAT as RUN_FORMAT
@@ -181,9 +187,11 @@ def open_source(path: Path | str) -> Source:
             f"{file} has the format {record.get('format')!r:.80}; this ganzoo reads {RUN_FORMAT!r} and "
             f"{EXPORT_FORMAT!r}."
         )
+    if best and kind == "export":
+        raise UsageError(f"{path} is an export, which holds one state alone; leave --best out.")
     spec = _spec(_table(record, "spec", file), file)
     disc = _choice("discriminator", parts["disc"], file) if parts["disc"] is not None else None
-    return Source(path, kind, spec, _choice("generator", parts["gen"], file), disc, record)
+    return Source(path, kind, spec, _choice("generator", parts["gen"], file), disc, record, best)
 
 
 def restore(choice: Choice, spec: Spec, stored: Stored) -> nn.Module:

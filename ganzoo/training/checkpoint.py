@@ -203,6 +203,23 @@ def newest_good(run_path: Path, say: Callable[[str], None] = lambda _: None) -> 
     raise MissingError(f"The run {run_path} cannot be loaded: {reason}.")
 
 
+def best_good(run_path: Path) -> Path:
+    """The best checkpoint of a run, as its scores tell.
+
+    Raises:
+        MissingError: none was chosen, or it is not whole.
+    """
+    path = best(run_path / "checkpoints")
+    if path is None:
+        raise MissingError(
+            f"The run {run_path} has no best checkpoint: it was not scored while it trained (--eval-every)."
+        )
+    wrong = problem(path)
+    if wrong is not None:
+        raise MissingError(f"The best checkpoint of the run {run_path}, {path.name}, cannot be loaded: {wrong}.")
+    return path
+
+
 def load(path: Path) -> Snapshot:
     """Read a checkpoint that :func:`newest_good` returned."""
     state = json.loads((path / STATE).read_text(encoding="utf-8"))

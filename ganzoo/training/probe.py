@@ -48,10 +48,16 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
 def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> None:
     method = "draw" if dataset.length is None else "fetch"
     if not isinstance(batch, Batch):
-        raise faulty(data, f"returns {_said(batch)} from {method}()", "return ganzoo.data.Batch(x, y), y None if there is none")
-    _check(data, batch.x, (_BATCH, *spec.shape), "samples [B, *spec.shape], as spec= of its Component says", f"{method}()")
+        raise faulty(
+            data, f"returns {_said(batch)} from {method}()", "return ganzoo.data.Batch(x, y), y None if there is none"
+        )
+    _check(
+        data, batch.x, (_BATCH, *spec.shape), "samples [B, *spec.shape], as spec= of its Component says", f"{method}()"
+    )
     if not batch.x.is_floating_point():
-        raise faulty(data, f"returns samples of {batch.x.dtype} from {method}()", "convert them to float32; see to_unit()")
+        raise faulty(
+            data, f"returns samples of {batch.x.dtype} from {method}()", "convert them to float32; see to_unit()"
+        )
     if (batch.y is None) is not (spec.num_classes is None):
         said = "no labels" if batch.y is None else "labels"
         raise faulty(
@@ -89,7 +95,9 @@ def _generator_terms(choice: Choice, bundle: Bundle, critic_pass: CriticPass) ->
             pass
         else:
             raise faulty(
-                choice, "looks at the logits of reals in generator(), and gets None", "set uses_real = True in its class"
+                choice,
+                "looks at the logits of reals in generator(), and gets None",
+                "set uses_real = True in its class",
             ) from None
         raise
 
@@ -105,7 +113,9 @@ def _check_terms(choice: Choice, terms: object, method: str) -> None:
 def _check(choice: Choice, value: object, shape: tuple[int, ...], wanted: str, method: str = "forward()") -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
         for_what = f" for a batch of {_BATCH}" if shape or method == "forward()" else ""
-        raise faulty(choice, f"returns {_said(value)} from {method}{for_what}, not {shape or 'a scalar'}", f"return {wanted}")
+        raise faulty(
+            choice, f"returns {_said(value)} from {method}{for_what}, not {shape or 'a scalar'}", f"return {wanted}"
+        )
 
 
 def _said(value: object) -> str:
