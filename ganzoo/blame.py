@@ -11,7 +11,7 @@ from typing import Final
 from ganzoo.api import Choice, Component
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import Plugin, loaded
-from ganzoo.registry import registry
+from ganzoo.registry import build, registry
 
 TO_MEND: Final = "this is for the plugin's author to mend"
 _OF_THE_MACHINE: Final = ("MemoryError", "OutOfMemoryError")
@@ -43,12 +43,16 @@ def blamed(err: BaseException) -> str | None:
     if isinstance(err, GanzooError) or type(err).__name__ in _OF_THE_MACHINE:
         return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(err.__traceback__)]
+    what = ": ".join(filter(None, (type(err).__name__, " ".join(str(err).split()))))
+    if frames and frames[-1][0].f_code is build.__code__:  # its class does not take what it is called with
+        choice: Choice = frames[-1][0].f_locals["choice"]
+        if registry().get(choice.component.kind, choice.id).plugin.builtin:
+            return None
+        return f"The {named(choice)} cannot be built as {choice.component.target}(config, spec): {what}; {TO_MEND}"
     owners = [(frame, line, plugin) for frame, line in frames if (plugin := _owner(frame))]
     if not owners or owners[-1][2].builtin:
         return None
     frame, line, plugin = owners[-1]
-    text = " ".join(str(err).split())
-    what = f"{type(err).__name__}{': ' if text else ''}{text}"
     where = f"{Path(frame.f_code.co_filename).name}, line {line}"
     part = _component([frame for frame, _, owner in reversed(owners) if owner is plugin], plugin)
     who = f"plugin {plugin.name}{_of(plugin)}" if part is None else _named(part, plugin)

@@ -32,6 +32,7 @@ FLOORS = (
 SIDEWAYS = {
     ("plugins", "hookspecs"),
     ("registry", "plugins"),
+    ("hooks", "hookspecs"),
     ("plugins", "hooks"),
     ("blame", "plugins"),
     ("blame", "registry"),

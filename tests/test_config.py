@@ -301,3 +301,35 @@ def test_long_lists_and_long_words_make_no_long_sentences() -> None:
     with pytest.raises(UsageError) as caught:
         resolve([Layer("arguments", {"gen": "x" * 10**6})])
     assert len(str(caught.value)) < 2100
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ("none", []),
+        (["none"], []),
+        (None, []),
+        ([], []),
+        ("r1", ["r1"]),
+        ("r1,r2", ["r1", "r2"]),
+        (["r1", "r2"], ["r1", "r2"]),
+        (("ganzoo/gp",), ["gp"]),
+        ({"r1": {"gamma": 2.0}, "r2": {}}, ["r1", "r2"]),
+    ],
+    ids=repr,
+)
+def test_regularizers_in_a_mapping_are_those_of_the_command_line(given: object, names: list[str]) -> None:
+    assert [reg.name for reg in resolve([Layer("test", {"reg": given})]).regs] == names
+    over = resolve([Layer("below", {"reg": ["dragan"]}), Layer("above", {"reg": given})])
+    assert [reg.name for reg in over.regs] == names
+
+
+def test_a_cell_of_the_matrix_is_a_configuration() -> None:
+    cell = {"gen": "dcgan", "disc": "mlp", "loss": "ns", "trainer": "alternating", "reg": "none"}
+    assert resolve([Layer("cell", cell)]).regs == ()
+
+
+def test_no_regularizer_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('reg = "none"\n', encoding="utf-8")
+    below = Layer("preset", {"reg": ["r1"]})
+    assert resolve([below, read_file(tmp_path / "a.toml")]).regs == ()

@@ -42,7 +42,7 @@ def built_ins() -> list[Check]:
 
 def as_case(check: Check) -> Any:
     marks = [pytest.mark.ray] if check.subject.choice.id == "ganzoo/ray" else []
-    return pytest.param(check, marks=marks, id=f"{check.subject}: {check}".replace(" ", "-"))
+    return pytest.param(check, marks=marks, id=str(check))
 
 
 @pytest.mark.parametrize("check", [as_case(check) for check in built_ins()])

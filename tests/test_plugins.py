@@ -50,7 +50,10 @@ MODULES = {
     "bad-body": ("bad_body", HOOK + "raise RuntimeError('two\\nlines')"),
     "bad-twice": ("bad_twice", HOOK + "for _ in 'ab': yield Component('loss', 'twice', target='json:loads')"),
     "bad-none": ("bad_none", HOOK + "return None"),
+    "bad-watch": ("bad_watch", HEAD + "\n@hookimpl\ndef ganzoo_run_end(run, steps):\n    pass"),
     "bad-argument": ("bad_argument", HEAD + "\n@hookimpl\ndef ganzoo_components(registry):\n    return []"),
+    "watcher": ("watcher", HEAD + "\n@hookimpl\ndef ganzoo_run_end(run, error):\n    pass"),
+    "unmarked": ("unmarked", HEAD + "\ndef ganzoo_components():\n    return []"),
     "off-by-name": ("off_by_name", "import pathlib\npathlib.Path('imported').touch()"),
 }
 
@@ -97,14 +100,15 @@ def plugins(site: Path) -> dict[str, dict[str, Any]]:
         ("bad-import", "No module named 'module_that_is_not_there'"),
         ("bad-exit", "SystemExit: 3"),
         ("bad-syntax", "SyntaxError"),
-        ("bad-hook", "unknown hook 'ganzoo_componets'"),
+        ("bad-hook", "unknown hook 'ganzoo_componets'. Did you mean ganzoo_components"),
         ("bad-record", "must yield Component records, not dict"),
         ("bad-kind", "unknown kind 'genrator'"),
         ("bad-name", "'Big Name' is no component name"),
         ("bad-config", "int must be a frozen dataclass"),
         ("bad-data", "must tell its spec"),
         ("bad-body", "RuntimeError: two lines"),
-        ("bad-argument", "registry"),
+        ("bad-argument", "the hook ganzoo_components has no argument registry: it takes none"),
+        ("bad-watch", "the hook ganzoo_run_end has no argument steps: it may take run, error"),
         ("unknown", "No module named 'half_gone'"),
     ],
 )
@@ -112,6 +116,14 @@ def test_a_broken_plugin_is_listed_with_its_reason(plugins: dict[str, dict[str, 
     assert plugins[dist]["status"] == "broken"
     assert reason in plugins[dist]["reason"]
     assert plugins[dist]["components"] == []
+
+
+def test_what_observes_and_what_brings_nothing_is_told(plugins: dict[str, dict[str, Any]]) -> None:
+    assert (plugins["watcher"]["hooks"], plugins["watcher"]["reason"]) == (["ganzoo_run_end"], "")
+    assert plugins["ganzoo-acme"]["hooks"] == []
+    assert "did you forget @hookimpl?" in plugins["unmarked"]["reason"]
+    assert "its ganzoo_components yields nothing" in plugins["bad-none"]["reason"]
+    assert plugins["unmarked"]["status"] == plugins["bad-none"]["status"] == "active"
 
 
 def test_built_ins_come_first_and_are_untouched(site: Path, plugins: dict[str, dict[str, Any]]) -> None:
@@ -167,6 +179,7 @@ def test_check_imports_every_class_and_fails_if_one_is_broken(site: Path) -> Non
     reasons = {plugin["distribution"]: plugin["reason"] for plugin in json.loads(done.stdout)}
     assert "generator/shared: AttributeError" in reasons["ganzoo-acme"]
     assert "2 of" in done.stderr
+    assert "Checked " in done.stderr
     assert "The plugin acme_gan of ganzoo-acme 1.2 is broken: update it (pip install -U ganzoo-acme)" in done.stderr
     assert "GANZOO_DISABLE_PLUGINS=acme_gan" in done.stderr
 
@@ -241,6 +254,8 @@ def test_a_preset_is_over_recipes_and_under_the_command_line(tmp_path: Path) -> 
         ("nope_module", None, "No module named 'nope_module'"),
         ("local_gan.py", "1 / 0", "ZeroDivisionError"),
         ("local_gan.py", "def", "SyntaxError"),
+        ("local_gan.py", HOOK + "yield Component('dataset', 'x', target='a:B')", "spec=<function of config>.\n"),
+        ("local_gan.py", MODULES["bad-hook"][1], "Did you mean ganzoo_components"),
     ],
 )
 @pytest.mark.parametrize("command", ["run --dry-run", "list"])
@@ -253,6 +268,14 @@ def test_a_plugin_that_is_asked_for_must_load(
     assert done.returncode == 2, done.stderr
     assert f"could not be loaded: {sentence}" in done.stderr or sentence in done.stderr
     assert done.stderr.startswith("Error: The plugin ")
+    assert not done.stderr.strip().endswith(("..", "?."))
+
+
+def test_a_file_that_is_broken_is_to_be_edited(tmp_path: Path) -> None:
+    (tmp_path / "local_gan.py").write_text(LOCAL)
+    done = ganzoo("plugins", "-p", "local_gan.py", "--check", at=tmp_path, GANZOO_DISABLE_PLUGINS="ganzoo")
+    assert done.returncode == 1
+    assert f"The plugin local_gan is broken: edit {tmp_path / 'local_gan.py'}, or leave it out" in done.stderr
 
 
 class Found(list[Plugin]):

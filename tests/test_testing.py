@@ -46,6 +46,7 @@ FAULTS = [
     ("discriminator", "social", "mixes-samples-as-declared", "depend on the other samples"),
     ("discriminator", "normed", "mixes-samples-as-declared", "does not declare the trait mixes-samples"),
     ("discriminator", "onceonly", "can-be-differentiated-twice", "declare the trait NO_DOUBLE_BACKWARD"),
+    ("loss", "faulty_parts/paired", "says-whether-it-uses-reals", "set uses_real = True"),
     ("loss", "listed", "returns-scalars", "a tensor (8,), not a scalar"),
     ("loss", "listed", "trains-with-every-loss-and-trainer", "fails when it trains with gen ganzoo/"),
     ("loss", "backwards", "pulls-logits-the-right-way", "turn the sign of its generator term"),
@@ -84,11 +85,11 @@ SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), (
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,sound_parts")
+        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,faulty_parts,sound_parts")
         loaded.cache_clear()
         yield
     loaded.cache_clear()
-    for name in ("broken_parts", "broken_extractors", "sound_parts"):
+    for name in ("broken_parts", "broken_extractors", "faulty_parts", "sound_parts"):
         sys.modules.pop(name, None)
 
 
@@ -102,7 +103,7 @@ def complaint(check: Check) -> str | None:
 
 @pytest.mark.parametrize(("kind", "name", "promise", "sentence"), FAULTS, ids=lambda value: str(value)[:40])
 def test_a_fault_is_caught_in_a_sentence(kind: str, name: str, promise: str, sentence: str) -> None:
-    full = f"{HOMES.get(kind, 'broken_parts')}/{name}"
+    full = name if "/" in name else f"{HOMES.get(kind, 'broken_parts')}/{name}"
     found = [check for check in checks_for(kind, full) if check.name == promise]
     assert found
     text = next(filter(None, map(complaint, found)), "nothing")
@@ -134,6 +135,13 @@ def test_every_promise_is_tested_by_a_fault() -> None:
     assert promises - {promise for _, _, promise, _ in FAULTS} == set()
 
 
+def test_an_undeclared_use_of_reals_is_told_once() -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_component("loss", "faulty_parts/paired")
+    promises = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert promises == ["has-a-summary", "is-listed-without-torch", "says-whether-it-uses-reals"]
+
+
 def test_every_fault_is_told_at_once() -> None:
     with pytest.raises(AssertionError) as caught:
         check_component("loss", "broken_parts/exploding")
@@ -159,5 +167,5 @@ def test_names_and_options_are_those_of_create() -> None:
 def test_a_check_as_text_is_an_id() -> None:
     texts = [str(check) for check in checks_for("gen", "mlp")]
     assert len(texts) == len(set(texts))
-    assert "has-the-right-shapes[3x64x48-4-classes]" in texts
+    assert "generator/mlp:has-the-right-shapes[3x64x48-4-classes]" in texts
     assert not any(" " in text for text in texts)

@@ -93,15 +93,10 @@ def _show(check: bool, as_json: bool) -> None:
             ]
         )
     else:
+        brings = [[*_names(plugin), *(f"hook/{hook}" for hook in _observed(plugin))] for plugin in found]
         rows = [
-            (
-                p.name,
-                p.dist,
-                p.version,
-                p.status,
-                p.reason or ", ".join([*_names(p), *map("hook/{}".format, _observed(p))]),
-            )
-            for p in found
+            (p.name, p.dist, p.version, p.status, p.reason or ", ".join(names))
+            for p, names in zip(found, brings, strict=True)
         ]
         columns = ("plugin", "distribution", "version", "status", "what it brings, or why not")
         terminal.table(columns, rows, wrap=columns[-1:])
@@ -122,22 +117,16 @@ def _checked_what(found: Collection[Plugin]) -> str:
     """What was looked at, for those who wonder what silence means."""
     active = [plugin for plugin in found if plugin.status == "active"]
     return (
-        f"Checked {len(found)} plugins, {len(active)} of which work: hooks and records, whether the "
-        f"{sum(len(plugin.components) for plugin in found)} classes import, whether an id is brought twice, and whether "
-        "the settings of recipes and presets exist. Training is tried by the checks of ganzoo.testing."
+        f"Checked {len(found)} plugins, {len(active)} of which work: hooks and records, whether the classes of "
+        f"{sum(len(plugin.components) for plugin in found)} components import, whether an id is brought twice, and "
+        "whether the settings of recipes and presets exist. Training is tried by the checks of ganzoo.testing."
     )
 
 
 def _next_step(plugin: Plugin) -> str:
-    """What to do about a broken plugin."""
-    if plugin.version:
-        whose = f" of {plugin.dist} {plugin.version}"
-        mend = f"update it (pip install -U {plugin.dist}), tell its author"
-    else:  # named with -p, or left behind by an uninstall that stopped halfway
-        whose, mend = (
-            "",
-            f"edit {plugin.source}" if plugin.source.endswith(".py") else f"mend the module {plugin.source}",
-        )
+    """What to do about a broken plugin: one without a version was named with -p, or half uninstalled."""
+    whose = f" of {plugin.dist} {plugin.version}" if plugin.version else ""
+    mend = f"update it (pip install -U {plugin.dist}), tell its author" if whose else f"edit {plugin.source}"
     return (
         f"The plugin {plugin.name}{whose} is broken: {mend}, or leave it out with "
         f"GANZOO_DISABLE_PLUGINS={plugin.name}; GANZOO_STRICT_PLUGINS=1 GANZOO_DEBUG=1 shows where it fails."

@@ -40,6 +40,8 @@ TRAINED: Final = ("generator", "discriminator", "loss", "regularizer", "trainer"
 def checks_for(kind: str, name: str, *, specs: Sequence[Spec] | None = None, **options: Any) -> list[Check]:
     """Every promise of one component, for ``pytest.mark.parametrize("check", checks_for(...), ids=str)``.
 
+    The lists of several components can be added; as text each check names its component.
+
     Args:
         kind: ``generator``, ``loss`` ..., or short: ``gen``, ``disc``, ``reg``, ``data``.
         name: the component's name or id.
@@ -76,7 +78,7 @@ def check_component(kind: str, name: str, *, specs: Sequence[Spec] | None = None
         try:
             check()
         except AssertionError as err:
-            broken.append(f"{check}: {err}")
+            broken.append(f"{check.promise}: {err}")
     if broken:
         raise AssertionError("\n".join(broken))
 

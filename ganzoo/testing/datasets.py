@@ -65,8 +65,12 @@ def keeps_images_in_range(subject: Subject) -> None:
 
 
 def labels_as_its_spec_says(subject: Subject) -> None:
-    """Labels are int64 within the classes, or None without classes."""
+    """Labels are int64 within the classes, or None without classes, also where ``--cond off`` hides those there are."""
     dataset, spec = _dataset(subject)
+    hidden = _batches(subject.build(Spec(spec.shape)), count=1)[0].y
+    subject.expect(
+        hidden is None, "gives labels where its spec has no classes", "leave them out if self.spec.num_classes is None"
+    )
     for batch in _batches(dataset):
         y = batch.y
         if spec.num_classes is None or y is None:

@@ -25,8 +25,23 @@ def _logits(center: float, seed: int) -> Tensor:
     return (center + 0.1 * torch.randn(_BATCH, generator=rng)).requires_grad_()
 
 
+def uses_real_unsaid(loss: Loss) -> bool:
+    """Whether it looks at the logits of reals in ``generator()`` without ``uses_real``; told once, by a promise."""
+    if loss.uses_real:
+        return False
+    try:
+        loss.generator(_logits(-0.5, 2), None)
+    except Exception:
+        try:
+            loss.generator(_logits(-0.5, 2), _logits(0.5, 1))
+        except Exception:
+            return False
+        return True
+    return False
+
+
 def _generator(loss: Loss, fake: Tensor, real: Tensor) -> Tensor:
-    return loss.generator(fake, real if loss.uses_real else None)
+    return loss.generator(fake, real if loss.uses_real or uses_real_unsaid(loss) else None)
 
 
 _MEAN: Final = "take the mean over the batch"
@@ -39,6 +54,15 @@ def is_scalar(value: object) -> bool:
 
 def _what(value: object) -> str:
     return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+
+
+def says_whether_it_uses_reals(subject: Subject) -> None:
+    """With ``uses_real`` the generator's term gets the logits of reals, and None otherwise."""
+    subject.expect(
+        not uses_real_unsaid(subject.build(POINTS)),
+        "looks at the logits of reals in generator(), and gets None",
+        "set uses_real = True in its class",
+    )
 
 
 def returns_scalars(subject: Subject) -> None:
@@ -209,6 +233,7 @@ def keeps_names_and_shapes(subject: Subject) -> None:
 
 
 OF_LOSSES: Final = (
+    says_whether_it_uses_reals,
     returns_scalars,
     pulls_logits_the_right_way,
     stays_finite_for_huge_logits,

@@ -145,7 +145,9 @@ def _broken(rule: Rule, config: RunConfig, spec: Spec) -> bool:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of one component, ready to be called. As text it is a good id for a parametrised test.
+    """One promise of one component, ready to be called.
+
+    As text it is a good id for a parametrised test, also beside other components: ``loss/ns:returns-scalars``.
 
     Attributes:
         name: the promise, in words with dashes.
@@ -179,5 +181,10 @@ class Check:
                     f"{type(err).__name__}: {' '.join(str(err).split())}; the error above this one tells where."
                 ) from err
 
-    def __str__(self) -> str:
+    @property
+    def promise(self) -> str:
+        """Its name, with the task it is tried with."""
         return self.name if self.spec is None else f"{self.name}[{str(self.spec).replace(', ', '-').replace(' ', '-')}]"
+
+    def __str__(self) -> str:
+        return f"{self.subject.kind}/{self.subject.choice.name}:{self.promise}"

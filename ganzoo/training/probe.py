@@ -6,7 +6,7 @@ The shapes that a contract asks for are cheap to check once and costly to guess 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,7 @@ from ganzoo.api import Choice, Spec
 from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.data import Dataset, DataStream
-from ganzoo.nn import Batch, Bundle, CriticPass
+from ganzoo.nn import Batch, Bundle
 from ganzoo.nn.bundle import derive_seed
 
 _BATCH = 4
@@ -41,19 +41,16 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
             x = bundle.gen(z, batch.y)
             _check(config.gen, x, (_BATCH, *bundle.spec.shape), "samples [B, *spec.shape]")
             _check(config.disc, bundle.disc(x.float(), batch.y), (_BATCH,), "logits [B]: end forward() in .squeeze(1)")
-        critic_pass = bundle.critic_pass(batch, Batch(x.detach().float(), batch.y))
-        _check_objectives(config, bundle, critic_pass)
+        _check_objectives(config, bundle, batch, Batch(x.float(), batch.y))
 
 
 def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> None:
     method = "draw" if dataset.length is None else "fetch"
     if not isinstance(batch, Batch):
-        raise faulty(
-            data, f"returns {_said(batch)} from {method}()", "return ganzoo.data.Batch(x, y), y None if there is none"
-        )
-    _check(
-        data, batch.x, (_BATCH, *spec.shape), "samples [B, *spec.shape], as spec= of its Component says", f"{method}()"
-    )
+        wanted = "return ganzoo.data.Batch(x, y), where y is None without labels"
+        raise faulty(data, f"returns {_said(batch)} from {method}(), not a Batch", wanted)
+    wanted = "samples [B, *spec.shape], as spec= of its Component says"
+    _check(data, batch.x, (_BATCH, *spec.shape), wanted, f"{method}()")
     if not batch.x.is_floating_point():
         raise faulty(
             data, f"returns samples of {batch.x.dtype} from {method}()", "convert them to float32; see to_unit()"
@@ -71,35 +68,34 @@ def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> N
             raise faulty(data, f"returns labels of {batch.y.dtype} from {method}()", "make them torch.int64")
 
 
-def _check_objectives(config: RunConfig, bundle: Bundle, critic_pass: CriticPass) -> None:
-    _check_terms(config.loss, bundle.loss.discriminator_terms(critic_pass), "discriminator")
-    own = len(bundle.loss.regularizers())
+def _check_objectives(config: RunConfig, bundle: Bundle, real: Batch, fake: Batch) -> None:
+    loss, critic_pass = bundle.loss, bundle.critic_pass(real, fake)
+    _check_terms(config.loss, loss.discriminator_terms(critic_pass), "discriminator")
+    own = len(loss.regularizers())
     for at, regularizer in enumerate(bundle.regularizers):
-        choice = config.loss if at < own else config.regs[at - own]
         penalty = regularizer.penalty(critic_pass)
         if penalty is not None:
+            choice = config.loss if at < own else config.regs[at - own]
             _check(choice, penalty, (), "a scalar: take the mean over the batch", "penalty()")
-    _check_terms(config.loss, _generator_terms(config.loss, bundle, critic_pass), "generator")
-
-
-def _generator_terms(choice: Choice, bundle: Bundle, critic_pass: CriticPass) -> object:
-    loss = bundle.loss
     try:
-        return loss.generator_terms(critic_pass)
+        terms = loss.generator_terms(bundle.generator_pass(fake, real if loss.uses_real else None))
     except Exception:
-        if loss.uses_real:
-            raise
-        try:
-            loss.generator(critic_pass.fake_logits, critic_pass.real_logits)
-        except Exception:
-            pass
-        else:
+        if not loss.uses_real and _works(lambda: loss.generator(critic_pass.fake_logits, critic_pass.real_logits)):
             raise faulty(
-                choice,
-                "looks at the logits of reals in generator(), and gets None",
+                config.loss,
+                "looks at the logits of reals in generator(), and gets none",
                 "set uses_real = True in its class",
             ) from None
         raise
+    _check_terms(config.loss, terms, "generator")
+
+
+def _works(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Exception:
+        return False
+    return True
 
 
 def _check_terms(choice: Choice, terms: object, method: str) -> None:
@@ -112,10 +108,8 @@ def _check_terms(choice: Choice, terms: object, method: str) -> None:
 
 def _check(choice: Choice, value: object, shape: tuple[int, ...], wanted: str, method: str = "forward()") -> None:
     if not isinstance(value, Tensor) or tuple(value.shape) != shape:
-        for_what = f" for a batch of {_BATCH}" if shape or method == "forward()" else ""
-        raise faulty(
-            choice, f"returns {_said(value)} from {method}{for_what}, not {shape or 'a scalar'}", f"return {wanted}"
-        )
+        due = f"{shape} for a batch of {_BATCH}" if shape else "a scalar"
+        raise faulty(choice, f"returns {_said(value)} from {method}, not {due}", f"return {wanted}")
 
 
 def _said(value: object) -> str:

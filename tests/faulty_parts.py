@@ -1,0 +1,120 @@
+"""A plugin whose components break their contracts where a run would notice late, or never."""
+
+# mypy: disable-error-code="override, return-value"
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from sound_parts import Critic, Drawn, Net, Sound
+from torch import Tensor
+
+from ganzoo.api import CONDITIONAL, Component, Spec, hookimpl
+from ganzoo.data import Batch
+from ganzoo.nn import CriticPass, Regularizer
+
+
+class Flat(Net):
+    """Forgets the shape."""
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        out: Tensor = super().forward(z)
+        return out.flatten(1)
+
+
+class Column(Critic):
+    """Forgets to squeeze."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        out: Tensor = super().forward(x)
+        return out[:, None]
+
+
+class Listed(Sound):
+    """Forgets the mean, for the discriminator."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return (real - 1).square() + fake.square()
+
+
+class Halved(Sound):
+    """Forgets the mean, for the generator."""
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        return (fake - 1).square()
+
+
+class Paired(Sound):
+    """Pairs fakes with reals and does not say so."""
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        assert isinstance(fake, Tensor)
+        return (real - fake).mean()  # type: ignore[operator]
+
+
+class Nameless(Sound):
+    """Gives its terms without names."""
+
+    def discriminator_terms(self, critic_pass: CriticPass) -> Tensor:
+        return self.discriminator(critic_pass.real_logits, critic_pass.fake_logits)
+
+
+class Failing(Sound):
+    """Fails in a helper."""
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return _uneven(real) + fake.mean()
+
+
+def _uneven(logits: Tensor) -> Tensor:
+    return torch.stack([logits, logits[1:]]).mean()
+
+
+class Unready(Sound):
+    """Cannot be built."""
+
+    def __init__(self) -> None:
+        raise AssertionError
+
+
+class Spread(Regularizer):
+    """Forgets the mean."""
+
+    def penalty(self, critic_pass: CriticPass) -> Tensor:
+        return critic_pass.real_logits.square()
+
+
+class Pairs(Drawn):
+    """Draws pairs."""
+
+    def draw(self, n: int, rng: torch.Generator) -> Batch:
+        return tuple(super().draw(n, rng))
+
+
+class Told(Drawn):
+    """Tells its labels to those who did not ask."""
+
+    def draw(self, n: int, rng: torch.Generator) -> Batch:
+        return Batch(super().draw(n, rng).x, torch.zeros(n, dtype=torch.int64))
+
+
+def plain(config: object) -> Spec:
+    """Small and without labels."""
+    return Spec((1, 8, 8))
+
+
+@hookimpl
+def ganzoo_components() -> Iterator[Component]:
+    yield Component("generator", "flat", "faulty_parts:Flat")
+    yield Component("generator", "reed", "sound_parts:Net", traits=(CONDITIONAL,))
+    yield Component("discriminator", "column", "faulty_parts:Column")
+    yield Component("discriminator", "heron", "sound_parts:Critic")
+    yield Component("discriminator", "lark", "sound_parts:Critic", traits=(CONDITIONAL,))
+    yield from (
+        Component("loss", made.__name__.lower(), f"faulty_parts:{made.__name__}")
+        for made in (Listed, Halved, Paired, Nameless, Failing, Unready)
+    )
+    yield Component("regularizer", "spread", "faulty_parts:Spread")
+    yield Component("dataset", "pairs", "faulty_parts:Pairs", spec=plain)
+    yield Component("dataset", "told", "faulty_parts:Told", spec=plain)

@@ -1,0 +1,124 @@
+"""A plugin's mistakes are told in a sentence that names its component and its package, before anything is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import ganzoo
+from ganzoo import cli
+from ganzoo.api import GanzooError, Spec, UsageError
+from ganzoo.blame import blamed
+from ganzoo.config import Layer, RunConfig, resolve
+from ganzoo.plugins import loaded
+
+SMALL = {"data": "digits", "data.size": 8, "gen": "mlp", "disc": "mlp", "steps": 2, "batch_size": 8, "samples": 4}
+MINE = "faulty_parts"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def faulty_parts() -> Iterator[None]:
+    """The plugin, for this module alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_PLUGINS", MINE)
+        loaded.cache_clear()
+        yield
+    loaded.cache_clear()
+    for name in (MINE, "sound_parts"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("part", "sentence"),
+    [
+        ("gen flat", "returns a tensor (4, 64) from forward(), not (4, 1, 8, 8) for a batch of 4"),
+        ("disc column", "returns a tensor (4, 1) from forward(), not (4,) for a batch of 4"),
+        ("loss listed", "returns a tensor (4,) from discriminator(), not a scalar"),
+        ("loss halved", "returns a tensor (4,) from generator(), not a scalar"),
+        ("loss paired", "looks at the logits of reals in generator(), and gets none"),
+        ("loss nameless", "returns a tensor () from discriminator_terms()"),
+        ("loss failing", "failed in _uneven() (faulty_parts.py, line "),
+        ("loss unready", "cannot be built as faulty_parts:Unready(config, spec): TypeError: "),
+        ("reg spread", "returns a tensor (4,) from penalty(), not a scalar"),
+        ("data pairs", "returns a tuple from draw(), not a Batch"),
+        ("data told", "returns labels from draw() where its spec has num_classes=None"),
+    ],
+)
+def test_a_mistake_is_told_before_the_first_step(
+    part: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section, name = part.split()
+    given = {key: value for key, value in SMALL.items() if not (section == "data" and key.startswith("data"))}
+    given |= {section: f"{MINE}/{name}", "out": tmp_path}
+    flags = [f"--{path.replace('_', '-')}={value}" for path, value in given.items()]
+    assert cli.main(["run", *flags, "--quiet"]) == 1
+    said = capsys.readouterr().err
+    kinds = {"gen": "generator", "disc": "discriminator", "reg": "regularizer", "data": "dataset"}
+    assert said.startswith(f"Error: The {kinds.get(section, section)} {MINE}/{name} (of {MINE}) ")
+    assert sentence in said
+    assert "for the plugin's author to mend" in said
+    assert "should not have happened" not in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.glob("*")), "nothing was trained"
+
+
+def test_what_happens_in_our_own_code_is_nobodys_fault() -> None:
+    for fails in (lambda: resolve(3), lambda: ganzoo.create("gen", "mlp", 3)):  # type: ignore[arg-type]
+        with pytest.raises((TypeError, AttributeError, GanzooError)) as caught:
+            fails()
+        assert blamed(caught.value) is None
+    assert blamed(torch.OutOfMemoryError("full")) is None
+
+
+def test_looking_at_a_run_first_changes_nothing_of_it(tmp_path: Path) -> None:
+    """A batch norm's statistics and the random numbers of the first step are as without the look."""
+    from ganzoo.testing import take_steps
+
+    settings = SMALL | {"gen": "dcgan", "disc": "dcgan", "gen.width": 4, "disc.width": 4, "disc.dropout": 0.5}
+    config = resolve([Layer("test", settings | {"out": tmp_path, "data.size": 16})])
+    bundle, _ = take_steps(config)  # which does not look
+    run = ganzoo.train(config)
+    from ganzoo.training import checkpoint
+
+    saved = checkpoint.load(checkpoint.newest_good(run.path)).model
+    expected = {f"gen.{name}": value for name, value in bundle.gen.state_dict().items()}
+    assert {name for name in expected if "running" in name}
+    assert all(torch.equal(saved[name], value) for name, value in expected.items())
+
+
+LABELLED, PLAIN = Spec((1, 8, 8), 4), Spec((1, 8, 8))
+
+
+def configured(**choices: str) -> RunConfig:
+    return resolve([Layer("test", choices)])
+
+
+@pytest.mark.parametrize(
+    ("gen", "disc", "words"),
+    [
+        ("reed", "heron", ["generator reed cannot learn", "--disc cgan or --disc faulty_parts/lark", "such as --gen"]),
+        ("reed", "mlp", ["generator reed cannot learn from the discriminator mlp"]),
+        ("mlp", "lark", ["discriminator lark cannot judge", "--gen cgan or --gen faulty_parts/reed", "such as --disc"]),
+        ("reed", "lark", []),
+        ("reed", "cgan", []),
+        ("cgan", "lark", []),
+        ("mlp", "heron", []),
+    ],
+)
+def test_both_networks_use_labels_or_neither_whoever_brings_them(gen: str, disc: str, words: list[str]) -> None:
+    config = configured(gen=gen, disc=disc)
+    said = config.plan(LABELLED).broken_rules()
+    assert len(said) == bool(words)
+    assert all(word in said[0] for word in words), said
+    if "cgan" not in (gen, disc):
+        assert config.plan(PLAIN).broken_rules() == [], "without labels there is nothing to disagree about"
+        assert configured(gen=gen, disc=disc, cond="off").plan().broken_rules() == []
+
+
+def test_cond_on_offers_every_generator_that_uses_labels() -> None:
+    with pytest.raises(UsageError, match="choose --gen cgan, --gen faulty_parts/reed, or --cond auto"):
+        configured(gen="dcgan", cond="on").plan()
