@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from signatures import signatures
 
 from ganzoo import hookspecs, matrix, options
 from ganzoo.api import KINDS, Preset
 from ganzoo.cli import COMMANDS, cli
+from ganzoo.cli.axes import LAUNCHER
 from ganzoo.config import DEFAULTS, SECTIONS, Layer, resolve
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import loaded
@@ -33,6 +35,8 @@ ROOT: Final = DOCS.parent
 WIDTH: Final = 100
 NOTICE: Final = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()} | {"extractor": "features"}
+OF_SWEEPS: Final = {"launcher": ("launcher", LAUNCHER)}
+"""Kind that ``ganzoo sweep`` alone chooses -> its option, and what is chosen by default."""
 PLURALS: Final = {
     "generator": "Generators",
     "discriminator": "Discriminators",
@@ -41,6 +45,7 @@ PLURALS: Final = {
     "trainer": "Trainers",
     "dataset": "Data sets",
     "extractor": "Extractors",
+    "launcher": "Launchers",
 }
 REFERENCE: Final = {
     "ganzoo": "What the command line does, from Python.",
@@ -118,7 +123,8 @@ def component(entry: Entry) -> str:
     lines += ["## Use", "", "```console", f"$ ganzoo {use(entry)}", "```", ""]
     lines += ["## Options", ""]
     if entry.options:
-        prefix = f"--{SECTION_OF[part.kind]}." + (f"{part.name}." if part.kind == "regularizer" else "")
+        section = OF_SWEEPS[part.kind][0] if part.kind in OF_SWEEPS else SECTION_OF[part.kind]
+        prefix = f"--{section}." + (f"{part.name}." if part.kind == "regularizer" else "")
         flags = [f"`{prefix}{opt.name.replace('_', '-')}`" for opt in entry.options]
         values = [f"`{options.show(opt.default) or 'empty'}`" for opt in entry.options]
         described = [
@@ -144,6 +150,8 @@ def component(entry: Entry) -> str:
 def use(entry: Entry) -> str:
     """A command with options that choose the component and are refused by no rule."""
     part = entry.component
+    if part.kind in OF_SWEEPS:
+        return f"sweep --out DIR --seed 0,1,2 --{OF_SWEEPS[part.kind][0]} {part.name}"
     section, name = SECTION_OF[part.kind], part.name
     if part.kind == "extractor":
         return f"eval RUN --{section} {name}"
@@ -213,7 +221,7 @@ def helps(name: str, group: click.Group, above: click.Context) -> Iterator[tuple
 
 
 def reference() -> dict[Path, str]:
-    """Path -> text of the pages of public names; Sphinx fills them with signatures and docstrings.
+    """Path -> text of the pages of public names: signatures, and what Sphinx fills with docstrings.
 
     A name that two modules offer is told in the one it belongs to; ``ganzoo`` itself comes last.
     """
@@ -236,6 +244,8 @@ def reference() -> dict[Path, str]:
         body = [NOTICE, f"# `{module}`", ""]
         body += [f"- `{name}` is that of [`{other}`]({other}.md)." for name, other in elsewhere.items()]
         body += [""] if elsewhere else []
+        body += signatures(module, [name for name in names if name not in elsewhere])
+        body += ["", "## In full", "", "On the site that `nox -s docs` builds, the docstrings follow.", ""]
         body += ["```{eval-rst}", f".. automodule:: {module}", "   :members:"]
         body += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
         found[DOCS / "reference" / f"{module}.md"] = "\n".join([*body, "```", ""])
@@ -279,8 +289,8 @@ def overview() -> str:
         found = [entry.component for entry in entries() if entry.component.kind == kind]
         names = ", ".join(f"[{part.name}](docs/components/{kind}/{part.name}.md)" for part in found)
         if names:
-            default = options.show(DEFAULTS.get(SECTION_OF[kind], "by the data")) or "none"
-            rows.append((f"`--{SECTION_OF[kind]}`", names, f"`{default}`"))
+            section, default = OF_SWEEPS.get(kind) or (SECTION_OF[kind], DEFAULTS.get(SECTION_OF[kind], "by the data"))
+            rows.append((f"`--{section}`", names, f"`{options.show(default) or 'none'}`"))
     return "\n".join(table(("option", "there is", "default"), rows))
 
 
