@@ -42,10 +42,10 @@ def _find(module: str, name: str) -> tuple[Definition | None, str]:
             return node, _first(ast.get_docstring(node))
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and name in _targets(node):
             return node, _first(_after(body, at))
-    for node in ast.walk(ast.Module(body, [])):
-        found = isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]
-        if found and str(node.module).startswith("ganzoo"):
-            return _find(node.module, name)
+    for inner in ast.walk(ast.Module(body, [])):
+        if isinstance(inner, ast.ImportFrom) and (inner.module or "").startswith("ganzoo"):  # noqa: SIM102
+            if inner.module and name in [alias.name for alias in inner.names]:
+                return _find(inner.module, name)
     return None, ""
 
 
