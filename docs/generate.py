@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from signatures import signatures
 
 from ganzoo import hookspecs, matrix, options
 from ganzoo.api import KINDS, Preset
@@ -220,7 +221,7 @@ def helps(name: str, group: click.Group, above: click.Context) -> Iterator[tuple
 
 
 def reference() -> dict[Path, str]:
-    """Path -> text of the pages of public names; Sphinx fills them with signatures and docstrings.
+    """Path -> text of the pages of public names: signatures, and what Sphinx fills with docstrings.
 
     A name that two modules offer is told in the one it belongs to; ``ganzoo`` itself comes last.
     """
@@ -243,6 +244,8 @@ def reference() -> dict[Path, str]:
         body = [NOTICE, f"# `{module}`", ""]
         body += [f"- `{name}` is that of [`{other}`]({other}.md)." for name, other in elsewhere.items()]
         body += [""] if elsewhere else []
+        body += signatures(module, [name for name in names if name not in elsewhere])
+        body += ["", "## In full", "", "On the site that `nox -s docs` builds, the docstrings follow.", ""]
         body += ["```{eval-rst}", f".. automodule:: {module}", "   :members:"]
         body += [f"   :exclude-members: {', '.join(elsewhere)}"] if elsewhere else []
         found[DOCS / "reference" / f"{module}.md"] = "\n".join([*body, "```", ""])

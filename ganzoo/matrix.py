@@ -193,8 +193,11 @@ def to_markdown() -> str:
         f"prescribes; {found.counts['refused']:,} are refused by a rule. `nox -s matrix` trains each of the others "
         "for two steps.",
         "",
-        "`ganzoo list --matrix` shows this with your plugins, `ganzoo list --matrix --json` one entry for each "
-        "combination, and `ganzoo run ... --allow-incompatible` tries a refused one.",
+        "`ganzoo list --matrix` shows this with your plugins, and `ganzoo run ... --allow-incompatible` tries a "
+        "refused combination. Under data stand kinds of data, not names: your own images count as labelled images or "
+        f"as images. They are tried as {_tried()}; what a network asks of the size it says when you use another one.",
+        "",
+        *_JSON.splitlines(),
         "",
         "| generator | discriminator | data | verdict |",
         "| --- | --- | --- | --- |",
@@ -210,6 +213,28 @@ def to_markdown() -> str:
                 "",
             ]
     return "\n".join(lines)
+
+
+def _tried() -> str:
+    """The data set that stands for each kind, with its samples."""
+    configs = {kind: resolve([Layer("docs", values)]) for kind, values in DATA.items()}
+    return ", ".join(f"`{config.data.name}` ({config.spec()}: {kind})" for kind, config in configs.items())
+
+
+_JSON: Final = """\
+`ganzoo list --matrix --json` prints an object: `format` (`ganzoo-matrix/1`), `axes` (the names of the six), `counts`
+(how many cells work, are adapted, are refused) and `cells`, a list of objects. A cell has `gen`, `disc`, `loss`,
+`trainer`, `reg` (a name, or `none`), `data` (a kind of data), `status` (`works`, `adapted` or `refused`), `changes`
+(what a recipe changes, if adapted) and `sentences` (the reasons, if refused). With data of that kind it trains:
+
+<!-- run -->
+```python
+import ganzoo
+
+cell = {"gen": "dcgan", "disc": "mlp", "loss": "ns", "trainer": "alternating", "reg": "none", "data": "images"}
+parts = {key: cell[key] for key in ("gen", "disc", "loss", "trainer", "reg")}
+ganzoo.train({**parts, "data": "digits", "cond": "off"}, steps=100, samples=4, batch_size=8)
+```"""
 
 
 def verdict(row: Row) -> str:

@@ -8,6 +8,7 @@ written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of oth
 from __future__ import annotations
 
 import ast
+import importlib
 import itertools
 import re
 import shlex
@@ -253,6 +254,16 @@ def test_links_within_the_project_lead_somewhere(page: str) -> None:
         if anchor:
             titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, target
+
+
+def test_the_reference_has_the_signature_of_every_public_name() -> None:
+    for module in ("ganzoo", "ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing"):
+        page = (ROOT / "docs" / "reference" / f"{module}.md").read_text(encoding="utf-8")
+        for name in importlib.import_module(module).__all__:
+            assert re.search(rf"^- `(class )?{name}\b", page, re.MULTILINE), (module, name)
+    page = (ROOT / "docs" / "reference" / "ganzoo.nn.md").read_text(encoding="utf-8")
+    assert "`forward(z: Tensor, y: Tensor | None=None) -> Tensor`: Samples" in page
+    assert "`fake_labels: Tensor | None`: `[B]` int64, or None for unlabelled data." in page
 
 
 def test_every_hook_is_documented() -> None:

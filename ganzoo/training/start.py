@@ -38,9 +38,11 @@ def train(
 
     >>> ganzoo.train(gen="dcgan", loss="wgan-gp", steps=500)                    # doctest: +SKIP
     >>> ganzoo.train({"gen": "dcgan", "gen.width": 32, "run.steps": 500})       # doctest: +SKIP
+    >>> ganzoo.train({"reg": ["r1", "r2"], "reg.r1.gamma": 0.1, "name": "r"})   # doctest: +SKIP
 
     Args:
-        config: a resolved configuration, a mapping from path to value, or a TOML or JSON file.
+        config: a resolved configuration, a mapping from path to value, or a TOML or JSON file. ``reg`` is a name, a
+            list of names, or a mapping from name to options; ``"none"`` or None is none. ``name`` is the run's.
         resume: a run's directory to continue, or ``"auto"`` for the newest run of this configuration.
         observers: objects with lifecycle hooks.
         settings: more paths and values, over ``config``; those with a dot go into a mapping.
