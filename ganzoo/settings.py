@@ -28,6 +28,9 @@ class RunSettings:
 
     steps: int = option(20_000, min=0, live=True, help="Generator steps to train for.")
     batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
+    batch_size_per_device: int | None = option(
+        None, min=1, live=True, help="Samples of a batch for each process; sets batch_size to this times their number."
+    )
     seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
     device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
     cond: Literal["auto", "on", "off"] = option(
@@ -44,3 +47,4 @@ class RunSettings:
     sample_every: int = option(500, min=0, live=True, help="Steps between two grids of samples; 0: only at the end.")
     checkpoint_every: int = option(1000, min=0, live=True, help="Steps between two checkpoints; 0: only at the end.")
     keep_last: int = option(2, min=1, live=True, help="How many checkpoints to keep.")
+    peer_timeout: int = option(600, min=1, live=True, help="Seconds that a process waits for the others of its run.")

@@ -19,7 +19,7 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init_
 
 FLOORS = (
     {"errors"},
-    {"options", "files", "backends"},
+    {"options", "files", "backends", "processes"},
     {"api"},
     {"hookspecs", "plugins", "registry", "settings", "config"},
     {"nn", "data", "matrix"},
@@ -44,7 +44,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|files|backends|api|hookspecs|plugins|registry|settings|config|matrix|cli.*|data|evaluation(\.result)?|__main__))?"
+    r"ganzoo(\.(errors|options|files|processes|backends|api|hookspecs|plugins|registry|settings|config|matrix|cli.*|data|evaluation(\.result)?|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

@@ -49,7 +49,8 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     until, run = session.step, session.run
     step, seen, in_data = _replay(session, good, until)
     newest = next(iter(checkpoint.list_all(run.checkpoints)), None)
-    if good.state["step"] and (newest is None or newest.name < checkpoint.name_of(good.state["step"])):
+    lead = session.together.rank == 0
+    if lead and good.state["step"] and (newest is None or newest.name < checkpoint.name_of(good.state["step"])):
         newest = checkpoint.save(run.checkpoints, good.state["step"], good, keep=session.settings.keep_last + 1)
     kept = f"the last good state is {newest}" if newest else "the start is the last good state"
     if in_data:
@@ -71,11 +72,12 @@ def _replay(session: Session, good: Snapshot, until: int) -> tuple[int, str, boo
         witness = _Witness(session.stream)
         bundle.begin(index)
         metrics = session.trainer.step(witness)
-        if not witness.finite:
+        anywhere = session.together.any  # each process has its own samples, and all must stop at the same step
+        if anywhere(not witness.finite):
             return step, f"Step {step}: real samples hold NaN or infinite values", True
         terms = broken_names(metrics.items())
         places = [place for side in (bundle.disc_side, bundle.gen_side) if (place := _place(side))]
-        if terms or places:
+        if anywhere(bool(terms or places)):
             what = _enumerate([_WORDS.get(name, f"the term {name}") for name in sorted(terms, key=_order)])
             hit = [f"{what} became NaN or infinite" if what else "the losses were still finite", *places]
             return step, f"Step {step}: {', '.join(hit)}", False

@@ -6,6 +6,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import torch
@@ -20,6 +21,7 @@ from ganzoo.registry import build
 from ganzoo.training import checkpoint, state
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
+from ganzoo.training.distributed import Alone
 from ganzoo.training.diverged import diverged
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.observers import Observers
@@ -39,6 +41,7 @@ class Session:
         say: hears one sentence at a time of what the user should know.
         extra_observers: objects with lifecycle hooks, beside those of the plugins.
         check_rules: whether rules are checked again on what was built.
+        together: the processes that train together; this one alone unless given.
     """
 
     def __init__(
@@ -49,18 +52,30 @@ class Session:
         say: Callable[[str], None],
         extra_observers: Sequence[object] = (),
         check_rules: bool = True,
+        together: Alone | None = None,
     ) -> None:
+        self.together = together = together or Alone()
+        self.leads = together.rank == 0
         self.run, self.device, self.say = run, device, say
-        self.observers = Observers(extra_observers)
+        self.observers = Observers(extra_observers, silent=not self.leads)
         config, spec = run.config, run.spec
         self.settings = config.run
-        self.dataset: Dataset = build(config.data, spec).to(device)
-        self.stream = DataStream(self.dataset, self.settings.batch_size, self.settings.seed, device)
-        self.bundle = build_bundle(config, spec, device)
+        with together.first_ahead():
+            self.dataset: Dataset = build(config.data, spec).to(device)
+        self.stream = DataStream(
+            self.dataset,
+            self.settings.batch_size,
+            self.settings.seed,
+            device,
+            rank=together.rank,
+            world=together.world,
+        )
+        self.bundle = build_bundle(config, spec, device, together)
         if check_rules:
             check_what_was_built(config.plan(spec), self.bundle)
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
+        together.start_alike(self.bundle)
         half_life = self.settings.ema_half_life
         self.ema = EMA(self.bundle.gen, half_life, self.settings.ema_ramp) if half_life else None
         self.fixed = self._fixed_latents()
@@ -71,7 +86,7 @@ class Session:
         self._history: list[dict[str, Tensor]] = []
         self._last_log = (0, 0.0)
         self._good = state.copied(self.snapshot())
-        self._monitor = Monitor(config, self.bundle, self.dataset)
+        self._monitor = Monitor(config, self.bundle, self.dataset, watching=self.leads)
 
     @property
     def images(self) -> int:
@@ -99,11 +114,13 @@ class Session:
             with StopSignals() as stop:
                 if self.step == 0:
                     self.draw()
-                while self.step < self.settings.steps and not stop.received:
+                signum = 0
+                while self.step < self.settings.steps and not (signum := self.together.agree(stop.received)):
                     self._take_step()
                 self._finish()
-                if stop.received:
-                    self._leave(stop.received)
+                self.together.meet()  # none may leave while process 0 still writes: torchrun would end that, too
+                if signum:
+                    self._leave(signum)
         except BaseException as err:
             error = err
             raise
@@ -148,10 +165,12 @@ class Session:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
         look = self._monitor.due(self.step)
         self._check_finite(thorough=look)
+        self.together.check_alike(self.bundle, self.step)
         means = {
             key: torch.stack([entry[key].double() for entry in self._history if key in entry]).mean().item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
+        means = dict(zip(means, self.together.mean_of(list(means.values())), strict=True))
         step, seconds = self._last_log
         elapsed = max(self.seconds - seconds, 1e-9)
         rate = (self.step - step) / elapsed
@@ -170,6 +189,8 @@ class Session:
 
     def draw(self) -> None:
         """Draw the fixed latents and save them as a grid."""
+        if not self.leads:
+            return
         images = self.fixed_samples()
         file = self.run.samples / f"step-{self.step:08d}.png"
         extent = None if self._backdrop is None else extent_of(self._backdrop)
@@ -190,6 +211,9 @@ class Session:
     def save(self) -> None:
         """Write a checkpoint."""
         self._check_finite(thorough=True)
+        self.together.check_alike(self.bundle, self.step)
+        if not self.leads:
+            return
         path = checkpoint.save(self.run.checkpoints, self.step, self.snapshot(), keep=self.settings.keep_last)
         self.observers.call("checkpoint_saved", run=self.run, path=path)
 
@@ -203,14 +227,16 @@ class Session:
         Raises:
             MissingError: the run has none.
         """
-        checkpoint.sweep(self.run.checkpoints)
-        path = checkpoint.newest_good(self.run.path, self.say)
-        saved = checkpoint.load(path)
+        saved = checkpoint.load(Path(self.together.from_first(self._newest)))
         state.put_back(self, saved)
         self._seconds = saved.state["seconds"]
         self._good = saved
-        self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step)
+        self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step, watching=self.leads)
         self.run.rewind_metrics(self.step)
+
+    def _newest(self) -> str:
+        checkpoint.sweep(self.run.checkpoints)
+        return str(checkpoint.newest_good(self.run.path, self.say))
 
     def _fixed_latents(self) -> tuple[Tensor, Tensor | None]:
         """Latents of the grids, drawn on the CPU so that every device shows the same ones; classes in turn."""

@@ -5,15 +5,23 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ganzoo import processes
+from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.training.run import Run, read_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from ganzoo.training.distributed import Alone
 
 _log = logging.getLogger("ganzoo")
 
@@ -84,34 +92,64 @@ def start(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
     from ganzoo.training.device import resolve_device
-    from ganzoo.training.loop import Session
+    from ganzoo.training.distributed import join
 
-    choice = resolve_device(config.run.device)
+    settings = config.run
+    processes.share(settings.batch_size, processes.place().world)
+    choice = resolve_device(settings.device)
+    together, device = join(choice.device, settings.peer_timeout)
+    if together.rank:
+        say = _say_nothing
     say(f"Device: {choice.device} ({choice.reason}).")
     if choice.warning:
         say(f"Warning: {choice.warning}")
     for sentence in broken:
         say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
-    notes = {"device": str(choice.device), "incompatible": broken}
-    run = Run(resume, config, spec) if resume else Run.create(config, spec, notes)
-    with _determinism(config.run.deterministic):
-        try:
-            session = Session(
-                run, choice.device, say=say, extra_observers=observers, check_rules=not allow_incompatible
-            )
-        except BaseException:
-            if not resume:
-                shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-            raise
-        if resume:
-            session.restore()
-            if session.step >= config.run.steps:
-                say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
-                return run
-            run.write_config(notes)
-            say(f"Continuing {run.path} after step {session.step}.")
-        session.train()
+    if together.world > 1:
+        say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
+    notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
+    with together, _determinism(settings.deterministic):
+        return _train(config, spec, resume, together, device, notes, say, observers, check=not allow_incompatible)
+
+
+def _train(
+    config: RunConfig,
+    spec: Spec,
+    resume: Path | None,
+    together: Alone,
+    device: torch.device,
+    notes: dict[str, Any],
+    say: Callable[[str], None],
+    observers: Sequence[object],
+    *,
+    check: bool,
+) -> Run:
+    from ganzoo.training.loop import Session
+
+    path = resume or Path(together.from_first(lambda: str(Run.create(config, spec, notes).path)))
+    run = together.run_for(Run(path, config, spec))
+    together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(path))}"
+    try:
+        session = Session(
+            run, device, say=say, extra_observers=observers, check_rules=check, together=together
+        )
+    except BaseException:
+        if not resume and together.rank == 0:
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+        raise
+    if resume:
+        session.restore()
+        if session.step >= config.run.steps:
+            say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
+            return run
+        run.write_config(notes)
+        say(f"Continuing {run.path} after step {session.step}.")
+    session.train()
     return run
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 @contextmanager
