@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,9 +54,14 @@ def place() -> Place:
     return found
 
 
-def plan(count: int) -> None:
-    """From here on, :func:`count` speaks of processes that are still to be started."""
-    _planned[:] = [count]
+@contextmanager
+def planned(count: int) -> Iterator[None]:
+    """Within, :func:`count` speaks of processes that are still to be started."""
+    before, _planned[:] = list(_planned), [count]
+    try:
+        yield
+    finally:
+        _planned[:] = before
 
 
 def count() -> int:

@@ -66,7 +66,7 @@ def command(
     the command line.
     """
     choosing = choosing_of(ctx)
-    start_here = _plan_processes(choosing, devices)
+    start_here = _plan_processes(ctx, choosing, devices)
     if dry_run:
         _dry_run(choosing.resolve(), as_json=as_json, allow_incompatible=allow_incompatible)
         return
@@ -77,7 +77,7 @@ def command(
         _report(run, as_json=as_json, quiet=quiet)
 
 
-def _plan_processes(choosing: Choosing, devices: str | None) -> bool:
+def _plan_processes(ctx: click.Context, choosing: Choosing, devices: str | None) -> bool:
     """Whether ``--devices`` asks for processes that are still to be started."""
     world = processes.place().world
     if devices is None:
@@ -89,7 +89,7 @@ def _plan_processes(choosing: Choosing, devices: str | None) -> bool:
         if wanted != world and devices != "auto":
             raise UsageError(f"torchrun started {world} processes, and --devices asks for {wanted}; leave one of them.")
         return False
-    processes.plan(wanted)
+    ctx.with_resource(processes.planned(wanted))
     return wanted > 1
 
 

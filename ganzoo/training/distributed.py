@@ -19,11 +19,14 @@ from typing import Any, Final, Self
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from ganzoo import processes
 from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
 from ganzoo.nn import Bundle, Solo
 from ganzoo.processes import Place
+from ganzoo.training.alike import checksum
 from ganzoo.training.run import Run
 
 _SIGNALS: Final = 32
@@ -31,7 +34,7 @@ _numbers = itertools.count()
 _DAY: Final = datetime.timedelta(days=1)
 _LAST_WORDS: Final = datetime.timedelta(seconds=60)
 _KINDS: Final = (GanzooError, UsageError, DivergedError, MissingError)
-_stores: list[dist.Store] = []  # the one of this process; it can be made once
+_stores: list[Store] = []  # the one of this process; it can be made once
 _together: list[Together] = []  # the last one of this process
 
 
@@ -43,6 +46,8 @@ class Alone(Solo):
     """A run of one process: there is nobody to agree with."""
 
     backend: str | None = None
+    go_on = "start the run again"
+    """What the user can do when a process is lost."""
 
     def start_alike(self, bundle: Bundle) -> None:
         """Take process 0's parameters and buffers."""
@@ -109,14 +114,12 @@ class Together(Alone):
     def __init__(self, place: Place, device: torch.device, backend: str, timeout: int) -> None:
         self.place, self.device, self.backend, self._timeout = place, device, backend, timeout
         self.rank, self.world = place.rank, place.world
-        self.go_on = "start the run again"
-        """What the user can do when a process is lost."""
         limit = datetime.timedelta(seconds=timeout)
         try:
             if not _stores:
-                _stores.append(next(dist.rendezvous("env://", timeout=limit))[0])
-            self._store = dist.PrefixStore(f"ganzoo-{next(_numbers)}", _stores[0])
-            group = dist.PrefixStore("group", self._store)
+                _stores.append(next(rendezvous("env://", timeout=limit))[0])
+            self._store = PrefixStore(f"ganzoo-{next(_numbers)}", _stores[0])
+            group = PrefixStore("group", self._store)
             device_id = device if backend == "nccl" else None
             dist.init_process_group(
                 backend, store=group, rank=self.rank, world_size=self.world, timeout=limit, device_id=device_id
@@ -142,7 +145,9 @@ class Together(Alone):
         """See :class:`~ganzoo.nn.bundle.Communication`. Buffers are changed behind autograd's back, as a layer does."""
         held = [p.grad for p in parameters]
         kind = _sum_type(parameters)
-        parts = [(p.new_zeros(p.numel()) if g is None else g.reshape(-1)) for p, g in zip(parameters, held, strict=True)]
+        parts = [
+            (p.new_zeros(p.numel()) if g is None else g.reshape(-1)) for p, g in zip(parameters, held, strict=True)
+        ]
         has = torch.tensor([float(g is not None) for g in held], dtype=kind)
         vote = torch.zeros(_SIGNALS, dtype=kind)
         vote[self._vote] = 1
@@ -151,7 +156,7 @@ class Together(Alone):
         flat = torch.cat([part.to(kind) for part in parts])
         self._sum(flat)
         flat[: -len(tail)] /= self.world
-        *values, mean_total, tail = flat.split([part.numel() for part in parts])
+        *values, mean_total, tail = torch.split(flat, [part.numel() for part in parts])
         gradients, means = values[: len(held)], values[len(held) :]
         if buffers:
             torch._foreach_copy_([b.data for b in buffers], _shaped(means, buffers))
@@ -169,7 +174,7 @@ class Together(Alone):
 
     def mean(self, value: Tensor) -> Tensor:
         """See :class:`~ganzoo.nn.bundle.Communication`."""
-        result: Tensor = _Mean.apply(value, self)
+        result: Tensor = _Mean.apply(value, self)  # type: ignore[no-untyped-call]
         return result
 
     def agree(self, signum: int) -> int:
@@ -191,7 +196,7 @@ class Together(Alone):
     def _note_votes(self, votes: Tensor) -> None:
         if self.device.type == "cuda":
             host = torch.empty(_SIGNALS, dtype=votes.dtype, pin_memory=True).copy_(votes, non_blocking=True)
-            arrived = torch.cuda.Event()
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
             arrived.record()
             self._latest = host, arrived
         else:
@@ -359,7 +364,7 @@ def place_of(device: torch.device, place: Place) -> tuple[torch.device, str]:
         return device, "gloo"
     if device.type != "cuda":
         raise UsageError(f"Several processes train on CPUs or on CUDA devices, not on {device.type}; use --device cpu.")
-    if device.index is not None:
+    if ":" in str(device):
         raise UsageError(f"Each process takes a GPU of its own, so --device {device} cannot be; use --device cuda.")
     there = torch.cuda.device_count()
     if place.local_world > there:
@@ -370,21 +375,6 @@ def place_of(device: torch.device, place: Place) -> tuple[torch.device, str]:
     mine = torch.device("cuda", place.local_rank)
     torch.cuda.set_device(mine)
     return mine, "nccl"
-
-
-def checksum(tensors: Sequence[Tensor]) -> Tensor:
-    """A number ``int64 []`` that depends on every bit of every tensor, and on where it stands."""
-    if not tensors:
-        return torch.zeros((), dtype=torch.int64)
-    words = torch.cat([_words(tensor) for tensor in tensors])
-    places = torch.arange(1, 2 * len(words), 2, device=words.device)  # odd, so that no changed bit is multiplied away
-    return (words * places).sum()
-
-
-def _words(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().contiguous().reshape(-1)
-    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return flat.view(sizes[flat.element_size()]).to(torch.int64)
 
 
 def _sum_type(parameters: Sequence[Tensor]) -> torch.dtype:

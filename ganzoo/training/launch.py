@@ -51,7 +51,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     except ImportError as err:
-        raise MissingError(f"This build of torch cannot start several processes ({err}); leave out --devices.") from None
+        raise MissingError(
+            f"This build of torch cannot start several processes ({err}); leave out --devices."
+        ) from None
 
     def leave(number: int, _: FrameType | None) -> NoReturn:
         raise SignalException(f"signal {number}", signal.Signals(number))

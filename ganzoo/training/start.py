@@ -10,18 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ganzoo import processes
-from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.training.run import Run, read_config
-
-if TYPE_CHECKING:
-    import torch
-
-    from ganzoo.training.distributed import Alone
 
 _log = logging.getLogger("ganzoo")
 
@@ -93,6 +87,7 @@ def start(
 
     from ganzoo.training.device import resolve_device
     from ganzoo.training.distributed import join
+    from ganzoo.training.loop import Session
 
     settings = config.run
     processes.share(settings.batch_size, processes.place().world)
@@ -109,42 +104,25 @@ def start(
         say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
     notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
     with together, _determinism(settings.deterministic):
-        return _train(config, spec, resume, together, device, notes, say, observers, check=not allow_incompatible)
-
-
-def _train(
-    config: RunConfig,
-    spec: Spec,
-    resume: Path | None,
-    together: Alone,
-    device: torch.device,
-    notes: dict[str, Any],
-    say: Callable[[str], None],
-    observers: Sequence[object],
-    *,
-    check: bool,
-) -> Run:
-    from ganzoo.training.loop import Session
-
-    path = resume or Path(together.from_first(lambda: str(Run.create(config, spec, notes).path)))
-    run = together.run_for(Run(path, config, spec))
-    together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(path))}"
-    try:
-        session = Session(
-            run, device, say=say, extra_observers=observers, check_rules=check, together=together
-        )
-    except BaseException:
-        if not resume and together.rank == 0:
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-        raise
-    if resume:
-        session.restore()
-        if session.step >= config.run.steps:
-            say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
-            return run
-        run.write_config(notes)
-        say(f"Continuing {run.path} after step {session.step}.")
-    session.train()
+        path = resume or Path(together.from_first(lambda: str(Run.create(config, spec, notes).path)))
+        run = together.run_for(Run(path, config, spec))
+        together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(path))}"
+        try:
+            session = Session(
+                run, device, say=say, extra_observers=observers, check_rules=not allow_incompatible, together=together
+            )
+        except BaseException:
+            if not resume and together.rank == 0:
+                shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+            raise
+        if resume:
+            session.restore()
+            if session.step >= settings.steps:
+                say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
+                return run
+            run.write_config(notes)
+            say(f"Continuing {run.path} after step {session.step}.")
+        session.train()
     return run
 
 
