@@ -25,6 +25,7 @@ class LazyR1(Regularizer):
     """R1 at each fourth critic step, times its interval and a learned factor."""
 
     config: LazyConfig
+    steps: Tensor
     name = "lazy_r1"
 
     def __init__(self, config: LazyConfig, spec: Spec) -> None:

@@ -1,4 +1,4 @@
-"""One process among several, started by ``test_distributed``: ``python tests/several.py OUT`` with torchrun's variables.
+"""One process among several, started by ``test_distributed`` as ``python tests/several.py OUT``.
 
 It trains every allowed combination of loss, regularizer and trainer for some steps together with the others, and next
 to that alone on the joined batch, and writes how far the gradients are apart.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ganzoo import processes
 from ganzoo.config import Layer, RunConfig, resolve
 from ganzoo.data import DataStream
 from ganzoo.errors import GanzooError
@@ -29,6 +30,7 @@ from ganzoo.training.build import build_bundle
 from ganzoo.training.distributed import Alone, LostError, Together, join
 from ganzoo.training.loop import Session
 from ganzoo.training.run import Run
+from ganzoo.training.start import train
 
 CPU = torch.device("cpu")
 STEPS = 2
@@ -146,6 +148,25 @@ def lazily(together: Alone, folder: Path) -> dict[str, Any]:
     return {"sum": str(int(checksum(values))), "factor": float(saved.model["reg0.factor"])}
 
 
+def runs(out: Path) -> dict[str, Any]:
+    """Whole runs: straight, in two halves, one that began in one process, and one that diverges."""
+    settings = whole(out)
+    train(settings, name="straight", steps=12)
+    train(settings, name="halves", steps=6)
+    train(settings, resume=out / "halves", steps=12)
+    train(settings, resume=out / "solo", steps=12)
+    found = {"diverged": heard(lambda: train({**settings, "optim.lr": 1e38}, name="diverged", steps=12))}
+    found["uneven"] = heard(lambda: train({**settings, "batch_size": 13}, name="uneven"))
+    found["taken"] = heard(lambda: train(settings, name="straight"))
+    return found
+
+
+def whole(out: Path) -> dict[str, Any]:
+    """Settings of a small run with everything that is averaged or kept: batch norm, a moving average, a penalty."""
+    kept = {key: value for key, value in SMALL.items() if not key.startswith("trainer.")}
+    return {**kept, "gen.norm": "batch", "reg": "r1", "out": out, "log_every": 4, "checkpoint_every": 5, "samples": 4}
+
+
 def made(config: RunConfig) -> Path:
     """A new run's directory."""
     return Run.create(config, config.spec(), {}).path
@@ -192,10 +213,11 @@ def unequal(together: Alone) -> dict[str, Any]:
 def main(out: Path) -> None:
     """Everything, in one process of several."""
     add_local([str(Path(__file__).parent / "lazy_parts.py")])
+    found: dict[str, Any] = runs(out) if processes.place().world == 2 else {}
     joined, _ = join(CPU, 60)
     with joined as together:
         assert isinstance(together, Together)
-        found: dict[str, Any] = {"unequal": unequal(together)}
+        found |= {"unequal": unequal(together)}
         if together.world == 2:
             found["lazy"] = lazily(together, out)
         found["votes"] = votes(together)

@@ -76,6 +76,8 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     config = LaunchConfig(**{name: value for name, value in settings.items() if name in known})
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, leave)
+    heard = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # the processes say themselves what happens to the run
     try:
         elastic_launch(config, sys.executable)("-m", "ganzoo", *arguments)
     except ChildFailedError as err:
@@ -91,12 +93,13 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         return 128 + int(err.sigval)
     except RuntimeError as err:
         raise GanzooError(f"The {processes} processes could not be started: {' '.join(str(err).split())}.") from None
+    finally:
+        logging.disable(heard)
     return 0
 
 
 def _prepare(processes: int) -> None:
-    """The processes share the cores, meet on the loopback interface, and leave the talking to us."""
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+    """The processes share the cores, meet on the loopback interface, and show no warnings about it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
