@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ganzoo import options, processes
+from ganzoo import options
 from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.options import Option, options_of
 from ganzoo.registry import Registry, registry
-from ganzoo.settings import OptimConfig, RunSettings
+from ganzoo.settings import OptimConfig, RunSettings, joint_batch
 
 SECTIONS: Final = {
     "data": "dataset",
@@ -311,20 +311,8 @@ def _expand(layer: Layer) -> Layer:
         if path.partition(".")[0] in FAN_OUT:
             continue
         values[f"run.{path}" if path in run else SHORTHAND.get(path, path)] = value
-    _multiply(values, layer)
+    joint_batch(values, layer.origin, textual=layer.textual)
     return dataclasses.replace(layer, values=values)
-
-
-def _multiply(values: dict[str, Any], layer: Layer) -> None:
-    """The batch of all processes in place of that of one: what is recorded means the same for any number of them."""
-    each, whole = "run.batch_size_per_device", "run.batch_size"
-    value = values.pop(each, None)
-    if value in (None, "auto", "none"):
-        return
-    if whole in values:
-        raise UsageError(f"Both batch_size and batch_size_per_device are set ({layer.origin}); set one of them.")
-    opt = next(opt for opt in options_of(RunSettings) if f"run.{opt.name}" == each)
-    values[whole] = processes.count() * _parse(opt, value, each, layer.origin, textual=layer.textual)
 
 
 def _with_conditional_pair(layers: list[Layer]) -> list[Layer]:

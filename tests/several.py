@@ -26,8 +26,9 @@ from ganzoo.nn.bundle import Communication
 from ganzoo.plugins import add_local
 from ganzoo.registry import build, registry
 from ganzoo.training.alike import checksum
+from ganzoo.training.alone import Alone, LostError, join
 from ganzoo.training.build import build_bundle
-from ganzoo.training.distributed import Alone, LostError, Together, join
+from ganzoo.training.distributed import Together
 from ganzoo.training.loop import Session
 from ganzoo.training.run import Run
 from ganzoo.training.start import train

@@ -24,7 +24,7 @@ from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.processes import Place
 from ganzoo.training import checkpoint
 from ganzoo.training.alike import checksum
-from ganzoo.training.distributed import place_of
+from ganzoo.training.alone import place_of
 from ganzoo.training.launch import count
 
 TESTS = Path(__file__).parent

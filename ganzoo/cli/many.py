@@ -24,11 +24,11 @@ def as_one(function: Callable[[], T]) -> T:
     try:
         return function()
     except (GanzooError, KeyboardInterrupt) as err:
-        from ganzoo.training.distributed import LostError, last_words
+        from ganzoo.training.alone import LostError, current
 
         if isinstance(err, KeyboardInterrupt):
             raise
-        words = last_words()
+        words = next(iter(current), None)
         tells = words.tells(err) if words else place.rank == 0 or not isinstance(err, UsageError)
         if tells:
             terminal.status(f"Error: {err}")

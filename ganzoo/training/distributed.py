@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 import torch.distributed as dist
@@ -22,11 +22,11 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
 
-from ganzoo import processes
 from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
-from ganzoo.nn import Bundle, Solo
+from ganzoo.nn import Bundle
 from ganzoo.processes import Place
 from ganzoo.training.alike import checksum
+from ganzoo.training.alone import Alone, LostError, current
 from ganzoo.training.run import Run
 
 _SIGNALS: Final = 32
@@ -35,70 +35,6 @@ _DAY: Final = datetime.timedelta(days=1)
 _LAST_WORDS: Final = datetime.timedelta(seconds=60)
 _KINDS: Final = (GanzooError, UsageError, DivergedError, MissingError)
 _stores: list[Store] = []  # the one of this process; it can be made once
-_together: list[Together] = []  # the last one of this process
-
-
-class LostError(GanzooError):
-    """Another process is gone, or does not answer."""
-
-
-class Alone(Solo):
-    """A run of one process: there is nobody to agree with."""
-
-    backend: str | None = None
-    go_on = "start the run again"
-    """What the user can do when a process is lost."""
-
-    def start_alike(self, bundle: Bundle) -> None:
-        """Take process 0's parameters and buffers."""
-
-    def check_alike(self, bundle: Bundle, step: int) -> None:
-        """Make sure that all processes hold the same weights.
-
-        Raises:
-            GanzooError: they do not.
-        """
-
-    def mean_of(self, values: Sequence[float]) -> list[float]:
-        """The mean of each number over the processes."""
-        return list(values)
-
-    def from_first(self, function: Callable[[], str]) -> str:
-        """What ``function`` returns in process 0, which alone calls it; what it raises is raised in all."""
-        return function()
-
-    @contextmanager
-    def first_ahead(self) -> Iterator[None]:
-        """The body runs in the first process of each machine, then in the others: for downloads and caches."""
-        yield
-
-    def meet(self) -> None:
-        """Wait until all processes are here."""
-
-    def tells(self, error: BaseException) -> bool:
-        """Whether it is on this process to tell the user about the error; the first of many says it for all."""
-        return True
-
-    def told(self) -> None:
-        """Process 0 has said its last word; the others wait for that, since the first to leave ends all."""
-
-    def notes(self, batch_size: int) -> dict[str, Any]:
-        """What ``config.json`` says of the processes."""
-        return {
-            "processes": {"world": self.world, "backend": self.backend, "batch_per_process": batch_size // self.world}
-        }
-
-    def run_for(self, run: Run) -> Run:
-        """The run as this process may use it."""
-        return run
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the others."""
 
 
 class Together(Alone):
@@ -126,9 +62,10 @@ class Together(Alone):
             )
         except (RuntimeError, ValueError) as err:
             raise LostError(f"The {self.world} processes do not find each other: {_one_line(err)}.") from None
-        _together[:] = [self]
+        current[:] = [self]
         self._turns = 0
         self._vote = 0
+        self._flats: dict[tuple[int, torch.dtype], Tensor] = {}
         self._latest: tuple[Tensor, torch.cuda.Event | None] | None = None
         self._before: tuple[Tensor, torch.cuda.Event | None] | None = None
 
@@ -153,8 +90,10 @@ class Together(Alone):
         vote[self._vote] = 1
         tail = torch.cat([has, vote]).to(self.device, non_blocking=True)
         parts += [b.data.reshape(-1) for b in buffers] + [total.reshape(1), tail]
-        flat = torch.cat([part.to(kind) for part in parts])
-        self._sum(flat)
+        size = sum(part.numel() for part in parts)
+        if (size, kind) not in self._flats:  # kept, because fresh memory costs more than what is done in it
+            self._flats[size, kind] = torch.empty(size, dtype=kind, device=self.device)
+        flat = self._sum(torch.cat([part.to(kind) for part in parts], out=self._flats[size, kind]))
         flat[: -len(tail)] /= self.world
         *values, mean_total, tail = torch.split(flat, [part.numel() for part in parts])
         gradients, means = values[: len(held)], values[len(held) :]
@@ -170,7 +109,7 @@ class Together(Alone):
             for p, value, number in zip(parameters, gradients, elsewhere, strict=True):
                 if p.grad is None and number:
                     p.grad = value.view_as(p).to(p.dtype, copy=True)
-        return mean_total.reshape(()).to(total.dtype)
+        return mean_total.reshape(()).to(total.dtype, copy=True)
 
     def mean(self, value: Tensor) -> Tensor:
         """See :class:`~ganzoo.nn.bundle.Communication`."""
@@ -200,7 +139,7 @@ class Together(Alone):
             arrived.record()
             self._latest = host, arrived
         else:
-            self._latest = votes, None
+            self._latest = votes.clone(), None
 
     # At intervals.
 
@@ -336,45 +275,6 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.together.mean(gradients[0]), None
-
-
-def join(device: torch.device, timeout: int) -> tuple[Alone, torch.device]:
-    """Meet the other processes of the run, if torchrun started several; also the device of this process.
-
-    Raises:
-        UsageError: the device cannot serve several processes.
-        MissingError: there are more processes than GPUs.
-        LostError: the others are not there.
-    """
-    place = processes.place()
-    if place.world == 1:
-        return Alone(), device
-    device, backend = place_of(device, place)
-    return Together(place, device, backend, timeout), device
-
-
-def last_words() -> Together | None:
-    """Through whom this process can still speak to the others, after its run ended."""
-    return _together[0] if _together else None
-
-
-def place_of(device: torch.device, place: Place) -> tuple[torch.device, str]:
-    """The device of one process and the backend that serves it: NCCL between GPUs, gloo between CPUs."""
-    if device.type == "cpu":
-        return device, "gloo"
-    if device.type != "cuda":
-        raise UsageError(f"Several processes train on CPUs or on CUDA devices, not on {device.type}; use --device cpu.")
-    if ":" in str(device):
-        raise UsageError(f"Each process takes a GPU of its own, so --device {device} cannot be; use --device cuda.")
-    there = torch.cuda.device_count()
-    if place.local_world > there:
-        raise MissingError(
-            f"There are {place.local_world} processes on this machine, but {there} GPUs; start no more than that, or "
-            "use --device cpu."
-        )
-    mine = torch.device("cuda", place.local_rank)
-    torch.cuda.set_device(mine)
-    return mine, "nccl"
 
 
 def _sum_type(parameters: Sequence[Tensor]) -> torch.dtype:

@@ -19,9 +19,9 @@ from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
 from ganzoo.training import checkpoint, state
+from ganzoo.training.alone import Alone
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
-from ganzoo.training.distributed import Alone
 from ganzoo.training.diverged import diverged
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.observers import Observers

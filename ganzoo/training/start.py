@@ -85,8 +85,8 @@ def start(
     if config.run.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+    from ganzoo.training.alone import join
     from ganzoo.training.device import resolve_device
-    from ganzoo.training.distributed import join
     from ganzoo.training.loop import Session
 
     settings = config.run
