@@ -35,5 +35,7 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.received:
+            if "TORCHELASTIC_RUN_ID" in os.environ:
+                return  # torchrun repeats what a scheduler sent to all; it kills what does not leave in time
             os._exit(128 + number)
         self.received = number
