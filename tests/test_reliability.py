@@ -282,7 +282,7 @@ def test_a_step_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pyt
     said: list[str] = []
     values = {**TINY, "run.out": tmp_path, "run.name": "r", "run.steps": 7}
     # As if the signal had come a moment later, within step 6.
-    monkeypatch.setattr("ganzoo.training.loop.Session._must_stop", lambda _: False)
+    monkeypatch.setattr("ganzoo.training.ending.Ending.is_due", lambda _: False)
     with pytest.raises(Interrupted, match="after step 4"):
         start(resolve([Layer("test", values)]), observers=[Sends(signal.SIGTERM, 5)], say=said.append)
     assert any("Step 6 takes too long" in sentence for sentence in said)
