@@ -1,4 +1,4 @@
-"""One process among several, started by ``test_distributed`` as ``python tests/several.py OUT``.
+"""One process among several, started by ``test_distributed`` as ``python tests/several.py OUT PORT``.
 
 It trains every allowed combination of loss, regularizer and trainer for some steps together with the others, and next
 to that alone on the joined batch, and writes how far the gradients are apart.
@@ -7,8 +7,8 @@ to that alone on the joined batch, and writes how far the gradients are apart.
 from __future__ import annotations
 
 import json
+import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ganzoo import processes
 from ganzoo.config import Layer, RunConfig, resolve
 from ganzoo.data import DataStream
 from ganzoo.errors import GanzooError
@@ -25,10 +24,10 @@ from ganzoo.nn import Batch, Bundle, Noise
 from ganzoo.nn.bundle import Communication
 from ganzoo.plugins import add_local
 from ganzoo.registry import build, registry
+from ganzoo.training import distributed
 from ganzoo.training.alike import checksum
 from ganzoo.training.alone import Alone, LostError, join
 from ganzoo.training.build import build_bundle
-from ganzoo.training.distributed import Together
 from ganzoo.training.loop import Session
 from ganzoo.training.run import Run
 from ganzoo.training.start import train
@@ -95,8 +94,13 @@ class Parts:
 
 
 def combinations() -> Iterator[tuple[str, RunConfig]]:
-    """Every loss without and with each regularizer, under every trainer, as far as the rules allow."""
+    """Every loss without and with each regularizer, as far as the rules allow.
+
+    Under trainers other than the usual one, each regularizer stands with the first loss that goes with it.
+    """
     names = {kind: [entry.component.name for entry in registry().entries(kind)] for kind in ("loss", "regularizer")}
+    names["loss"].remove("hiccup")
+    tried: set[tuple[str, str]] = set()
     for entry in registry().entries("trainer"):
         for loss in names["loss"]:
             for reg in (None, *names["regularizer"]):
@@ -106,7 +110,9 @@ def combinations() -> Iterator[tuple[str, RunConfig]]:
                     refused = config.plan().broken_rules()
                 except GanzooError:
                     continue
-                if not refused:
+                pair = (entry.component.name, reg or loss)
+                if not refused and (entry.component.name == "alternating" or pair not in tried):
+                    tried.add(pair)
                     yield "/".join(filter(None, chosen.values())), config
 
 
@@ -162,6 +168,32 @@ def runs(out: Path) -> dict[str, Any]:
     return found
 
 
+def troubled(out: Path, rank: int) -> dict[str, Any]:
+    """Runs in which the first process alone meets NaN and scores, and the time of the last one alone is over."""
+    settings: dict[str, Any] = {
+        **whole(out),
+        "loss": "hiccup",
+        "loss.at": (3, 6),
+        "loss.once": True,
+        "checkpoint_every": 4,
+        "eval_every": 4,
+        "eval_samples": 50,
+    }
+    forever = 1_000_000
+    train(
+        {**settings, "on_nonfinite": "skip", "max_time": 1 if rank else forever, "keep_last": 100, "log_every": 2},
+        name="skip",
+        steps=forever,
+    )
+    train({**settings, "on_nonfinite": "rollback", "eval_patience": 1}, name="rollback", steps=forever)
+    limited = {**settings, "on_nonfinite": "skip", "nonfinite_limit": 0}
+    unscored = {**settings, "on_nonfinite": "skip", "eval_metric": "fid"}
+    return {
+        "limited": heard(lambda: train(limited, name="limited", steps=12)),
+        "unscored": heard(lambda: train(unscored, name="unscored", steps=12)),
+    }
+
+
 def whole(out: Path) -> dict[str, Any]:
     """Settings of a small run with everything that is averaged or kept: batch norm, a moving average, a penalty."""
     kept = {key: value for key, value in SMALL.items() if not key.startswith("trainer.")}
@@ -211,43 +243,55 @@ def unequal(together: Alone) -> dict[str, Any]:
     }
 
 
-def main(out: Path) -> None:
-    """Everything, in one process of several."""
-    add_local([str(Path(__file__).parent / "lazy_parts.py")])
-    found: dict[str, Any] = runs(out) if processes.place().world == 2 else {}
+def same(together: Alone, chosen: list[tuple[str, RunConfig]]) -> dict[str, Any]:
+    """What holds for any number of processes: equal gradients, agreed votes, and a difference that is noticed."""
+    found: dict[str, Any] = {"unequal": unequal(together), "votes": votes(together)}
+    torch.set_default_dtype(torch.float64)
+    found["apart"] = {name: apart(config, together) for name, config in chosen}
+    bundle = build_bundle(chosen[0][1], chosen[0][1].spec(), CPU, together)
+    together.check_alike(bundle, 1)
+    with torch.no_grad():
+        next(iter(bundle.gen.parameters())).view(-1)[0] += 1e-12 * together.rank
+    found["differing"] = heard(lambda: together.check_alike(bundle, 7))
+    together.start_alike(bundle)
+    together.check_alike(bundle, 8)
+    torch.set_default_dtype(torch.float32)
+    return found
+
+
+def main(out: Path, port: str) -> None:
+    """Everything, in one process of three, of which two go on; they meet anew at ``port``."""
+    add_local([str(Path(__file__).parent / name) for name in ("lazy_parts.py", "hiccup_parts.py")])
+    every = list(combinations())
     joined, _ = join(CPU, 60)
     with joined as together:
-        assert isinstance(together, Together)
-        found |= {"unequal": unequal(together)}
-        if together.world == 2:
-            found["lazy"] = lazily(together, out)
-        found["votes"] = votes(together)
-        torch.set_default_dtype(torch.float64)
-        every = list(combinations())
-        chosen = every if together.world == 2 else every[:: max(1, len(every) // 6)]
-        start = time.monotonic()
-        found["apart"] = {name: apart(config, together) for name, config in chosen}
-        found["seconds"] = time.monotonic() - start
-        bundle = build_bundle(chosen[0][1], chosen[0][1].spec(), CPU, together)
-        together.check_alike(bundle, 1)
-        with torch.no_grad():
-            next(iter(bundle.gen.parameters())).view(-1)[0] += 1e-12 * together.rank
-        found["differing"] = heard(lambda: together.check_alike(bundle, 7))
-        together.start_alike(bundle)
-        together.check_alike(bundle, 8)
-        (out / f"{together.rank}.json").write_text(json.dumps(found), encoding="utf-8")
-        together.meet()
-        if together.rank == together.world - 1:
+        write(out, together, same(together, every[:: max(1, len(every) // 6)]))
+    if together.rank == 2:
+        return
+    os.environ |= {"WORLD_SIZE": "2", "MASTER_PORT": port}
+    distributed._stores.clear()
+    found = runs(out) | troubled(out, together.rank)
+    joined, _ = join(CPU, 60)
+    with joined as together:
+        found |= {"lazy": lazily(together, out), **same(together, every)}
+        write(out, together, found)
+        if together.rank == 1:
             return
         try:
             together.meet()
         except LostError as err:
-            (out / f"lost-{together.rank}.txt").write_text(str(err), encoding="utf-8")
+            (out / "lost.txt").write_text(str(err), encoding="utf-8")
             raise
+
+
+def write(out: Path, together: Alone, found: dict[str, Any]) -> None:
+    """Tell the test, and wait until the others have."""
+    (out / f"{together.world}-{together.rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    together.meet()
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        main(Path(sys.argv[1]), sys.argv[2])
     except LostError:
         sys.exit(1)

@@ -26,6 +26,7 @@ from ganzoo.training import checkpoint
 from ganzoo.training.alike import checksum
 from ganzoo.training.alone import place_of
 from ganzoo.training.launch import count
+from ganzoo.training.run import Run
 
 TESTS = Path(__file__).parent
 SMALL = ["--data", "ring", "--gen", "mlp", "--disc", "mlp", "--gen.width", "6", "--disc.width", "6", "--samples", "4"]
@@ -37,75 +38,76 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **more}
 
 
-def together(world: int, out: Path) -> list[dict[str, Any]]:
-    """Run ``several.py`` in so many processes, the last of which leaves before the others expect it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = str(server.getsockname()[1])
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world), "GLOO_SOCKET_IFNAME": "lo"}
+Found = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What ``several.py`` left: three processes, of which two go on, and one of these before the other expects it.
+
+    Beside their runs there is one that was begun in one process.
+    """
+    out = tmp_path_factory.mktemp("several")
+    ganzoo.train(several.whole(out), name="solo", steps=6)
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
+        port, later = (str(each.getsockname()[1]) for each in (server, other))
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "3", "GLOO_SOCKET_IFNAME": "lo"}
     if sys.platform != "linux":
         del place["GLOO_SOCKET_IFNAME"]
     started = [
         subprocess.Popen(
-            [sys.executable, TESTS / "several.py", out],
+            [sys.executable, TESTS / "several.py", out, later],
             env=environment(**place, RANK=str(rank)),
             stderr=subprocess.PIPE,
             text=True,
             encoding="utf-8",
         )
-        for rank in range(world)
+        for rank in range(3)
     ]
     errors = [process.communicate(timeout=300)[1] for process in started]
-    codes = [process.returncode for process in started]
-    assert codes == [1] * (world - 1) + [0], "\n".join(errors)
-    return [json.loads((out / f"{rank}.json").read_text(encoding="utf-8")) for rank in range(world)]
-
-
-@pytest.fixture(scope="module")
-def solo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of one process."""
-    out = tmp_path_factory.mktemp("pair")
-    ganzoo.train(several.whole(out), name="solo", steps=6)
+    assert [process.returncode for process in started] == [1, 0, 0], "\n".join(errors)
     return out
 
 
+def read(out: Path, world: int) -> Found:
+    return [json.loads((out / f"{world}-{rank}.json").read_text(encoding="utf-8")) for rank in range(world)]
+
+
 @pytest.fixture(scope="module")
-def pair(solo: Path) -> tuple[Path, list[dict[str, Any]]]:
+def pair(out: Path) -> tuple[Path, Found]:
     """What two processes found, and the folder of their runs."""
-    return solo, together(2, solo)
+    return out, read(out, 2)
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def three(out: Path) -> Found:
     """The same of three processes, which make no runs."""
-    out = tmp_path_factory.mktemp("three")
-    return out, together(3, out)
+    return read(out, 3)
 
 
-def test_two_processes_give_the_gradients_of_one_on_the_joined_batch(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_two_processes_give_the_gradients_of_one_on_the_joined_batch(pair: tuple[Path, Found]) -> None:
     apart = pair[1][0]["apart"]
     named = {word for name in apart for word in name.split("/")}
     assert {"alternating", "unrolled", "wgan-gp", "rpgan", "dragan", "lazy-r1"} <= named
     assert max(apart.values()) < 1e-9, {name: value for name, value in apart.items() if value >= 1e-9}
 
 
-def test_three_processes_too(three: tuple[Path, list[dict[str, Any]]]) -> None:
-    apart = three[1][2]["apart"]
+def test_three_processes_too(three: Found) -> None:
+    apart = three[2]["apart"]
     assert len(apart) >= 6
     assert max(apart.values()) < 1e-9
 
 
 def test_weights_and_moments_stay_bit_equal_over_200_steps_with_a_lazy_penalty(
-    pair: tuple[Path, list[dict[str, Any]]],
+    pair: tuple[Path, Found],
 ) -> None:
     first, second = (found["lazy"] for found in pair[1])
     assert first == second
     assert first["factor"] != 1  # the penalty's own parameter has learned
 
 
-def test_missing_gradients_count_as_zeros_and_buffers_are_averaged(
-    pair: tuple[Path, list[dict[str, Any]]], three: tuple[Path, list[dict[str, Any]]]
-) -> None:
-    for world, found in ((2, pair[1]), (3, three[1])):
+def test_missing_gradients_count_as_zeros_and_buffers_are_averaged(pair: tuple[Path, Found], three: Found) -> None:
+    for world, found in ((2, pair[1]), (3, three)):
         for here in found:
             middle = (world - 1) / 2
             there = 6.0 / world
@@ -118,29 +120,22 @@ def test_missing_gradients_count_as_zeros_and_buffers_are_averaged(
             }
 
 
-def test_a_signal_to_one_process_is_agreed_by_all(
-    pair: tuple[Path, list[dict[str, Any]]], three: tuple[Path, list[dict[str, Any]]]
-) -> None:
-    for found in (*pair[1], *three[1]):
+def test_a_signal_to_one_process_is_agreed_by_all(pair: tuple[Path, Found], three: Found) -> None:
+    for found in (*pair[1], *three):
         assert found["votes"] == [0, 0, signal.SIGTERM, signal.SIGTERM]
 
 
-def test_processes_that_differ_in_one_bit_end_the_run(
-    pair: tuple[Path, list[dict[str, Any]]], three: tuple[Path, list[dict[str, Any]]]
-) -> None:
+def test_processes_that_differ_in_one_bit_end_the_run(pair: tuple[Path, Found], three: Found) -> None:
     assert {found["differing"] for found in pair[1]} == {pair[1][0]["differing"]}
     assert pair[1][0]["differing"].startswith("After step 7 the weights of process 1 are not those of process 0")
-    assert "process 1, 2 are" in three[1][0]["differing"]
+    assert "process 1, 2 are" in three[0]["differing"]
 
 
-def test_a_process_that_is_gone_is_told_in_a_sentence(
-    pair: tuple[Path, list[dict[str, Any]]], three: tuple[Path, list[dict[str, Any]]]
-) -> None:
-    for out, rank in ((pair[0], 0), (three[0], 0), (three[0], 1)):
-        assert "Another process of this run is gone" in (out / f"lost-{rank}.txt").read_text(encoding="utf-8")
+def test_a_process_that_is_gone_is_told_in_a_sentence(out: Path) -> None:
+    assert "Another process of this run is gone" in (out / "lost.txt").read_text(encoding="utf-8")
 
 
-def test_resuming_on_as_many_processes_is_exact(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_resuming_on_as_many_processes_is_exact(pair: tuple[Path, Found]) -> None:
     out = pair[0]
     for name in (checkpoint.MODEL, checkpoint.OPTIMIZER):
         straight, halves = (out / run / "checkpoints" / "step-00000012" / name for run in ("straight", "halves"))
@@ -149,7 +144,7 @@ def test_resuming_on_as_many_processes_is_exact(pair: tuple[Path, list[dict[str,
     assert grids[0] == grids[1]
 
 
-def test_a_run_goes_on_with_another_number_of_processes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_a_run_goes_on_with_another_number_of_processes(pair: tuple[Path, Found]) -> None:
     out = pair[0]
     ganzoo.train(several.whole(out), resume=out / "straight", steps=14)
     for name, step, world in (("solo", 12, 2), ("straight", 14, 1)):
@@ -161,18 +156,36 @@ def test_a_run_goes_on_with_another_number_of_processes(pair: tuple[Path, list[d
         assert config["processes"] == {"world": world, "backend": backend, "batch_per_process": 12 // world}
 
 
-def test_one_process_alone_writes(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_one_process_alone_writes(pair: tuple[Path, Found]) -> None:
     lines = (pair[0] / "halves" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [4, 6, 8, 12]
 
 
-def test_all_processes_raise_the_same(pair: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_all_processes_raise_the_same(pair: tuple[Path, Found]) -> None:
     first, second = pair[1]
     assert first["diverged"].startswith("Step ")
-    assert second["diverged"].startswith("Step ")
+    assert first["diverged"] == second["diverged"]
     assert "A batch of 13 does not divide evenly between 2 processes" in first["uneven"]
     assert first["taken"] == second["taken"]
     assert "There is a run" in second["taken"]
+
+
+@pytest.mark.usefixtures("hiccups")
+def test_bad_numbers_scores_and_time_keep_the_processes_together(pair: tuple[Path, Found]) -> None:
+    out, (first, second) = pair
+    assert first["limited"] == second["limited"]
+    assert "1 updates were skipped, and 0 are allowed" in first["limited"]
+    assert first["unscored"] == second["unscored"]
+    assert "cannot be told by 'fid'" in first["unscored"]
+    for name, trouble, attempts in (("skip", "skipped", 0), ("rollback", "rollback", 2)):
+        run = Run.open(out / name)
+        assert trouble in {event["event"] for event in run.events()}
+        state = checkpoint.load(checkpoint.newest_good(run.path)).state
+        assert state["nonfinite"] == {"attempt": attempts, "skipped": 1 if name == "skip" else 0}
+        assert state["step"] == run.metrics()[-1]["step"]
+        steps = [line["step"] for line in run.scores()]
+        assert steps == sorted({*range(4, state["step"], 4), state["step"]})
+        assert checkpoint.best(run.checkpoints) == run.checkpoints / checkpoint.name_of(state["best"]["step"])
 
 
 @pytest.fixture

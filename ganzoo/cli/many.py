@@ -18,9 +18,16 @@ T = TypeVar("T")
 
 def as_one(function: Callable[[], T]) -> T:
     """Call ``function``; what it raises is said by one of the processes of the run, and ends each with its code."""
-    place = processes.place()
-    if place.world == 1:
+    if processes.place().world == 1:
         return function()
+    from ganzoo.training.signals import StopSignals
+
+    with StopSignals() as stop:  # the function hears signals itself; after it they must not cut the last words off
+        stop.defer()
+        return _heard_out(function)
+
+
+def _heard_out(function: Callable[[], T]) -> T:
     try:
         return function()
     except (GanzooError, KeyboardInterrupt) as err:
@@ -29,8 +36,8 @@ def as_one(function: Callable[[], T]) -> T:
         if isinstance(err, KeyboardInterrupt):
             raise
         words = next(iter(current), None)
-        tells = words.tells(err) if words else place.rank == 0 or not isinstance(err, (UsageError, Interrupted))
-        if tells:
+        of_all = isinstance(err, (UsageError, Interrupted))  # each process meets it by itself
+        if words.tells(err) if words else processes.place().rank == 0 or not of_all:
             terminal.status(f"Error: {err}")
         if isinstance(err, LostError):
             # Threads of the backend may still wait for the dead process; they would keep this one from leaving.

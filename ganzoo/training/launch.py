@@ -81,7 +81,9 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     try:
         elastic_launch(config, sys.executable)("-m", "ganzoo", *arguments)
     except ChildFailedError as err:
-        rank, failure = err.get_first_failure()
+        # One that was killed is the cause, though another that misses it may have ended within the same moment.
+        killed = (each for each in err.failures.items() if each[1].exitcode not in (-signal.SIGTERM, *range(256)))
+        rank, failure = next(killed, err.get_first_failure())
         if failure.exitcode >= 0:
             return int(failure.exitcode)  # it has said why
         name = signal.Signals(-failure.exitcode).name
