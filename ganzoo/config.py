@@ -21,7 +21,7 @@ from ganzoo.labels import label_rules, users_of_labels
 from ganzoo.options import Option, options_of
 from ganzoo.reading import read_table
 from ganzoo.registry import Registry, registry
-from ganzoo.settings import OptimConfig, RunSettings
+from ganzoo.settings import OptimConfig, RunSettings, joint_batch
 
 SECTIONS: Final = {
     "data": "dataset",
@@ -314,6 +314,7 @@ def _expand(layer: Layer) -> Layer:
         if path.partition(".")[0] in FAN_OUT:
             continue
         values[f"run.{path}" if path in run else SHORTHAND.get(path, path)] = value
+    joint_batch(values, layer.origin, textual=layer.textual)
     return dataclasses.replace(layer, values=values)
 
 

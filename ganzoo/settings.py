@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from ganzoo.options import Seconds, option
+from ganzoo import processes
+from ganzoo.errors import UsageError
+from ganzoo.options import Seconds, option, options_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class RunSettings:
 
     steps: int = option(20_000, min=0, live=True, help="Generator steps to train for.")
     batch_size: int = option(64, min=1, help="Samples in a batch of one step.")
+    batch_size_per_device: int | None = option(
+        None, min=1, live=True, help="Samples of a batch for each process; sets batch_size to this times their number."
+    )
     seed: int = option(0, min=0, max=2**63 - 1, help="The one seed that everything random follows from.")
     device: str = option("auto", live=True, help="auto, cpu, cuda, cuda:1, mps or xpu.")
     cond: Literal["auto", "on", "off"] = option(
@@ -63,3 +68,27 @@ class RunSettings:
     eval_patience: int = option(
         0, min=0, live=True, help="Stop after so many scores without a better one; 0: train to the last step."
     )
+    peer_timeout: int = option(600, min=1, live=True, help="Seconds that a process waits for the others of its run.")
+
+
+def joint_batch(values: dict[str, Any], origin: str, *, textual: bool) -> None:
+    """Put the batch of all processes in place of that of one: what is recorded means the same for any number of them.
+
+    Args:
+        values: path -> value of one layer; changed in place.
+        origin: the layer in words.
+        textual: whether values are text.
+
+    Raises:
+        UsageError: both are set, or the value is no batch.
+    """
+    value = values.pop("run.batch_size_per_device", None)
+    if value in (None, "auto", "none"):
+        return
+    if "run.batch_size" in values:
+        raise UsageError(f"Both batch_size and batch_size_per_device are set ({origin}); set one of them.")
+    (opt,) = (opt for opt in options_of(RunSettings) if opt.name == "batch_size_per_device")
+    try:
+        values["run.batch_size"] = processes.count() * opt.parse(value, textual=textual)
+    except UsageError as err:
+        raise UsageError(f"batch_size_per_device ({origin}) {err}.") from None

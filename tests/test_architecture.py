@@ -19,7 +19,7 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init_
 
 FLOORS = (
     {"errors"},
-    {"options", "reading", "files", "backends", "launching"},
+    {"options", "reading", "files", "backends", "launching", "processes"},
     {"api"},
     {"hookspecs", "hooks", "plugins", "registry", "blame", "labels", "settings", "config"},
     {"nn", "data", "matrix"},
@@ -52,8 +52,8 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|reading|files|backends|launching|api|hookspecs|hooks|plugins|registry|blame|labels|settings|config|matrix"
-    r"|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell))?|sweep.*|__main__))?"
+    r"ganzoo(\.(errors|options|reading|files|processes|backends|launching|api|hookspecs|hooks|plugins|registry|blame|labels"
+    r"|settings|config|matrix|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

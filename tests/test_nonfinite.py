@@ -1,62 +1,20 @@
-"""Numbers that are not finite: skipped to the bit, gone back from, counted, and resumed exactly."""
+"""Numbers that are not finite: left out, gone back from, or the end of a run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from running import also, train, weights
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
-from ganzoo.config import Layer, resolve
 from ganzoo.errors import DivergedError
 from ganzoo.nn.bundle import Side
 from ganzoo.nn.guard import Guard
-from ganzoo.plugins import loaded
 from ganzoo.training import checkpoint
-from ganzoo.training.run import Run
-from ganzoo.training.start import start
-
-TINY: dict[str, Any] = {
-    "data": "ring",
-    "gen.width": 4,
-    "disc.width": 4,
-    "gen.latent_dim": 4,
-    "run.batch_size": 8,
-    "run.samples": 4,
-    "run.log_every": 3,
-    "run.sample_every": 0,
-    "run.checkpoint_every": 4,
-    "run.keep_last": 20,
-}
-
-
-def train(out: Path, said: list[str] | None = None, *, resume: Path | None = None, **settings: Any) -> Run:
-    values = {**TINY, "run.out": out, **settings}
-    return start(resolve([Layer("test", values)]), resume=resume, say=(said if said is not None else []).append)
-
-
-def also(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that are no words of Python."""
-    return settings
-
-
-def weights(run: Run, step: int) -> tuple[bytes, ...]:
-    folder = run.checkpoints / checkpoint.name_of(step)
-    return tuple((folder / name).read_bytes() for name in (checkpoint.MODEL, checkpoint.OPTIMIZER))
-
-
-@pytest.fixture
-def hiccups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("GANZOO_PLUGINS", "hiccup_parts")
-    loaded.cache_clear()
-    yield
-    monkeypatch.undo()
-    loaded.cache_clear()
-
 
 OPTIMIZERS: dict[str, Any] = {
     "adam": lambda p: Adam(p, 0.01, fused=True),

@@ -25,6 +25,9 @@ from ganzoo.options import options_of
 from ganzoo.plugins import add_local
 from ganzoo.registry import registry
 
+ARGUMENTS: Final = "ganzoo.arguments"
+"""Where a context keeps the command line as it was given."""
+
 
 @dataclass
 class Choosing:
@@ -73,6 +76,7 @@ class ChoosingCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.obj = self.choosing()
+        ctx.meta[ARGUMENTS] = tuple(args)
         try:
             self._choose(ctx.obj, args)
         except GanzooError:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo import options
-from ganzoo.cli import terminal
-from ganzoo.cli.choosing import Choosing, choosing_command, choosing_of
+from ganzoo import options, processes
+from ganzoo.cli import many, terminal
+from ganzoo.cli.choosing import ARGUMENTS, Choosing, choosing_command, choosing_of
 from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
@@ -37,6 +37,11 @@ _source: Final = partial(click.option, cls=Sectioned, section="Components", expo
     metavar="RUN|auto",
     help="Continue the run in this folder; auto: the newest run with these settings, or a new one.",
 )
+@click.option(
+    "--devices",
+    metavar="N|auto",
+    help="Train with so many processes on this machine, one for each GPU or share of the cores; auto: as many as GPUs.",
+)
 @click.option("--dry-run", is_flag=True, default=False, help="Show every setting and where it comes from; do nothing.")
 @click.option("--allow-incompatible", is_flag=True, default=False, help="Try a combination although a rule refuses it.")
 @click.option("--quiet", "-q", is_flag=True, default=False, help="Say nothing while training.")
@@ -46,6 +51,7 @@ def command(
     ctx: click.Context,
     *,
     resume: str | None,
+    devices: str | None,
     dry_run: bool,
     allow_incompatible: bool,
     quiet: bool,
@@ -62,18 +68,61 @@ def command(
     the command line.
     """
     choosing = choosing_of(ctx)
+    start_here = _plan_processes(ctx, choosing, devices)
     if dry_run:
         _dry_run(choosing.resolve(), as_json=as_json, allow_incompatible=allow_incompatible)
         return
-    run = _train(choosing, resume, allow_incompatible=allow_incompatible, quiet=quiet)
-    _report(run, as_json=as_json, quiet=quiet)
+    if start_here:
+        ctx.exit(_launch(choosing, resume, ctx, allow_incompatible=allow_incompatible))
+    run = many.as_one(lambda: _train(choosing, resume, allow_incompatible=allow_incompatible, quiet=quiet))
+    if processes.place().rank == 0:
+        _report(run, as_json=as_json, quiet=quiet)
+
+
+def _plan_processes(ctx: click.Context, choosing: Choosing, devices: str | None) -> bool:
+    """Whether ``--devices`` asks for processes that are still to be started."""
+    world = processes.place().world
+    if devices is None:
+        return False
+    from ganzoo.training.launch import count
+
+    wanted = count(devices, choosing.resolve().run.device)
+    if world > 1:
+        if wanted != world and devices != "auto":
+            raise UsageError(f"torchrun started {world} processes, and --devices asks for {wanted}; leave one of them.")
+        return False
+    ctx.with_resource(processes.planned(wanted))
+    return wanted > 1
+
+
+def _launch(choosing: Choosing, resume: str | None, ctx: click.Context, *, allow_incompatible: bool) -> int:
+    """Start the processes, once the configuration is known to be right: what is wrong with it is said once, here."""
+    from ganzoo.training.launch import launch
+    from ganzoo.training.start import resume_config
+
+    config = choosing.resolve()
+    if resume is not None:
+        config, _ = resume_config(resume, choosing.all_layers(), config.run.out)
+    processes.share(config.run.batch_size, processes.count())
+    broken = config.plan().broken_rules()
+    if broken and not allow_incompatible:
+        raise UsageError(" ".join(broken))
+    return launch(processes.count(), ["run", *ctx.meta[ARGUMENTS]])
 
 
 def _dry_run(config: RunConfig, *, as_json: bool, allow_incompatible: bool) -> None:
+    world = processes.count()
+    each = processes.share(config.run.batch_size, world)
     if as_json:
-        terminal.dump({"format": "ganzoo-config/1", "config": config.to_dict(), "origins": dict(config.origins)})
+        several = {"processes": {"world": world, "batch_per_process": each}} if world > 1 else {}
+        terminal.dump(
+            {"format": "ganzoo-config/1", "config": config.to_dict(), "origins": dict(config.origins), **several}
+        )
     else:
-        terminal.table(("setting", "value", "origin"), _rows(config), wrap=("value",))
+        rows = _rows(config)
+        if world > 1:
+            rows += [("processes", str(world), "--devices"), ("batch of each process", str(each), "batch_size")]
+        terminal.table(("setting", "value", "origin"), rows, wrap=("value",))
     broken = config.plan().broken_rules()
     if broken and not allow_incompatible:
         raise UsageError(" ".join(broken))
@@ -110,7 +159,9 @@ def _train_until(
     def say(text: str) -> None:
         screen.print(printable(text), soft_wrap=True)
 
-    handler = terminal.LogHandler(say)
+    if processes.place().rank:
+        quiet = True  # process 0 speaks for all
+    handler = terminal.LogHandler((lambda _: None) if processes.place().rank else say)
     logging.getLogger("ganzoo").addHandler(handler)
     config, path = choosing.resolve(), None
     if resume is not None:
@@ -141,7 +192,8 @@ def _offered(config: RunConfig, *, quiet: bool) -> Path | None:
         return None
     path, step = found
     words = f"The run {path} has the same settings and stopped after step {step} of {config.run.steps}."
-    if sys.stdin.isatty() and sys.stderr.isatty() and not quiet:
+    alone = processes.place().world == 1  # several processes cannot all ask
+    if alone and sys.stdin.isatty() and sys.stderr.isatty() and not quiet:
         return path if click.confirm(f"{words} Continue it?", default=True, err=True) else None
     if not quiet:
         terminal.status(f"{words} To continue it, add --resume auto.")

@@ -38,8 +38,21 @@ class Communication(Protocol):
     rank: int
     world: int
 
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Replace each ``.grad`` by its mean over the processes."""
+    def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
+        """Replace each ``.grad``, each floating buffer, and ``total``, by its mean over the processes.
+
+        A missing gradient counts as zeros where another process has one. Returns the mean total: it is finite if that
+        of every process is.
+        """
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of ``value`` over the processes, differentiable any number of times."""
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process."""
+
+    def agree(self, signum: int) -> int:
+        """Vote to leave on signal ``signum`` (0 for none, at most 31); return what was agreed, the same in all."""
 
 
 class Solo:
@@ -48,8 +61,21 @@ class Solo:
     rank = 0
     world = 1
 
-    def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Nothing to do."""
+    def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
+        """``total``; there is nothing to do."""
+        return total
+
+    def mean(self, value: Tensor) -> Tensor:
+        """``value`` itself."""
+        return value
+
+    def any(self, flag: bool) -> bool:
+        """``flag`` itself."""
+        return flag
+
+    def agree(self, signum: int) -> int:
+        """``signum`` itself."""
+        return signum
 
 
 class Noise:
@@ -149,6 +175,7 @@ class Bundle:
         self.noise = noise
         self.precision = precision
         self.communication: Communication = communication or Solo()
+        self._buffers = [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
         self.guard: Guard | None = None
@@ -195,6 +222,7 @@ class Bundle:
             fake_logits.float(),
             self.noise.rng,
             full_precision=self.precision.name == "fp32",
+            mean=self.communication.mean,
         )
 
     def generator_pass(self, fake: Batch, real: Batch | None) -> CriticPass:
@@ -214,6 +242,7 @@ class Bundle:
             fake_logits,
             self.noise.rng,
             full_precision=self.precision.name == "fp32",
+            mean=self.communication.mean,
         )
 
     def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
@@ -241,14 +270,14 @@ class Bundle:
     def apply_gradients(self, side: Side, total: Tensor) -> None:
         """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite.
 
-        With a guard, the step is left out where a number is not finite.
+        With a guard, the step is left out where a number is not finite, in any process.
         """
-        self.communication.average_gradients(side.trainable)
+        total = self.communication.average_gradients(side.trainable, self._buffers, total.detach())
         if self.guard is not None:
             self.guard.step(side, total)
             return
         side.optimizer.step()
-        self.broken += ~torch.isfinite(total.detach())
+        self.broken += ~torch.isfinite(total)
 
     def _update(self, side: Side, terms: Mapping[str, Tensor]) -> Tensor:
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))

@@ -11,6 +11,10 @@ from torch import Tensor
 Critic = Callable[[Tensor, Tensor | None], Tensor]
 
 
+def _alone(value: Tensor) -> Tensor:
+    return value
+
+
 @dataclass
 class CriticPass:
     """What a loss and its regularizers see of one critic step.
@@ -22,6 +26,9 @@ class CriticPass:
         real_logits, fake_logits: ``[B]`` float32, in the graph of the critic's parameters.
         rng: source of all random numbers of this step.
         full_precision: whether the logits were computed in float32, so that a penalty may share their graph.
+        mean: the mean of a tensor over the processes of the run, differentiable. The batch here is this process's part.
+            A term that is a mean over samples needs no more; one that uses a statistic of the whole batch takes it
+            through this.
     """
 
     critic: Critic
@@ -33,6 +40,7 @@ class CriticPass:
     fake_logits: Tensor
     rng: torch.Generator | None = None
     full_precision: bool = True
+    mean: Callable[[Tensor], Tensor] = _alone
     _gradients: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def real_gradient(self) -> Tensor:

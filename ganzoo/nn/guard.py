@@ -21,13 +21,10 @@ class Guard:
 
     Attributes:
         skipped: how many updates were left out, on the device.
-        alone: whether this process trains alone. Where several average their gradients, only those are looked at,
-            because all processes must decide alike.
     """
 
-    def __init__(self, device: torch.device, *, alone: bool = True) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
-        self.alone = alone
         self._in_step = torch.zeros((), dtype=torch.bool, device=device)
         self._buffers: list[tuple[Tensor, Tensor]] = []
 
@@ -44,9 +41,12 @@ class Guard:
 
     @torch.no_grad()
     def step(self, side: Side, total: Tensor) -> None:
-        """The step of a side's optimiser on the gradients in ``.grad``, unless they or ``total`` are not finite."""
+        """The step of a side's optimiser on the gradients in ``.grad``, unless they or ``total`` are not finite.
+
+        Several processes decide alike, because both are means over all of them.
+        """
         gradients = [p.grad for p in side.trainable if p.grad is not None]
-        finite = torch.isfinite(total.detach()) if self.alone else torch.ones_like(self._in_step)
+        finite = torch.isfinite(total.detach())
         if gradients:
             largest = torch._foreach_norm(gradients, ord=float("inf"))
             finite = finite & torch.isfinite(torch.stack([value.float() for value in largest])).all()

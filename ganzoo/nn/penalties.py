@@ -35,11 +35,13 @@ def dragan_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:
     """DRAGAN's penalty around the data (arXiv:1705.07215), without its weight.
 
     ``E (||grad D(x + delta)||_2 - target)^2``, ``delta = 0.5 std(batch) U(0, 1)`` in every dimension, with one
-    standard deviation for the whole batch, as in the authors' code.
+    standard deviation for the whole batch of all processes, as in the authors' code.
     """
     real = critic_pass.real.detach()
     noise = torch.rand(real.shape, generator=critic_pass.rng, device=real.device)
-    gradient = critic_pass.gradient_at(real + 0.5 * real.std(correction=0) * noise, critic_pass.real_labels)
+    middle = critic_pass.mean(real.mean())
+    spread = critic_pass.mean((real - middle).square().mean()).sqrt()
+    gradient = critic_pass.gradient_at(real + 0.5 * spread * noise, critic_pass.real_labels)
     return (sample_norms(gradient) - target).square().mean()
 
 

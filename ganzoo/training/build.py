@@ -11,13 +11,15 @@ from ganzoo.api import Plan, Spec
 from ganzoo.config import RunConfig
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
-from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.bundle import Communication, derive_seed
 from ganzoo.nn.optim import build_optimizer
 from ganzoo.nn.traits import observed_traits
 from ganzoo.registry import build
 
 
-def build_bundle(config: RunConfig, spec: Spec, device: torch.device) -> Bundle:
+def build_bundle(
+    config: RunConfig, spec: Spec, device: torch.device, communication: Communication | None = None
+) -> Bundle:
     """Networks, objectives and optimisers on ``device``.
 
     They are built on the CPU from the seed, so that every device starts from the same weights, and then moved.
@@ -37,8 +39,9 @@ def build_bundle(config: RunConfig, spec: Spec, device: torch.device) -> Bundle:
         regularizers=regularizers,
         gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, parameters),
         disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, parameters),
-        noise=Noise(seed, device),
+        noise=Noise(seed, device, communication.rank if communication else 0),
         precision=Precision(precision, device),
+        communication=communication,
     )
 
 

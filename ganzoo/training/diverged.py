@@ -6,6 +6,7 @@ costs no more than that, the steps since the last good state are taken once more
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -48,15 +49,7 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     """What happened since ``good``, which is saved if it is newer than the newest checkpoint."""
     until, run = session.step, session.run
     step, seen, in_data = _replay(session, good, until)
-    newest = next(iter(checkpoint.list_all(run.checkpoints)), None)
-    kept = f"the last good state is {newest}" if newest else "the start is the last good state"
-    if good.state["step"] and (newest is None or checkpoint.step_of(newest) < good.state["step"]):
-        retention = checkpoint.Retention(session.settings.keep_last + 1, session.settings.keep_every)
-        try:
-            path = checkpoint.save(run.checkpoints, good.state["step"], good, retention)
-            kept = f"the last good state is {path}"
-        except GanzooError as err:
-            kept = f"{kept} (a later one could not be saved: {str(err).rstrip('.')})"
+    kept = session.together.from_first(lambda: _kept(session, good))
     if in_data:
         means, command = "the data are at fault, not the training", f"ganzoo show dataset/{run.config.data.name}"
     else:
@@ -64,6 +57,20 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     message = f"{seen}; {kept}; usually {means}; try: {command}"
     session.keeper.line({"step": step, "event": "non-finite", "message": message})
     return DivergedError(message)
+
+
+def _kept(session: Session, good: Snapshot) -> str:
+    """Which good state the run leaves behind, in words; ``good`` is saved if it is newer than the newest checkpoint."""
+    folder = session.run.checkpoints
+    newest = next(iter(checkpoint.list_all(folder)), None)
+    kept = f"the last good state is {newest}" if newest else "the start is the last good state"
+    if not good.state["step"] or (newest is not None and checkpoint.step_of(newest) >= good.state["step"]):
+        return kept
+    retention = checkpoint.Retention(session.settings.keep_last + 1, session.settings.keep_every)
+    try:
+        return f"the last good state is {checkpoint.save(folder, good.state['step'], good, retention)}"
+    except GanzooError as err:
+        return f"{kept} (a later one could not be saved: {str(err).rstrip('.')})"
 
 
 def _replay(session: Session, good: Snapshot, until: int) -> tuple[int, str, bool]:
@@ -77,9 +84,11 @@ def _replay(session: Session, good: Snapshot, until: int) -> tuple[int, str, boo
         witness = _Witness(session.stream)
         bundle.begin(index)
         metrics = session.trainer.step(witness)
-        if not witness.finite:
+        # Each process has its own samples, and all must see the same: a mean is finite if each of its numbers is.
+        means = session.together.mean_of([float(value) for value in metrics.values()])
+        if session.together.any(not witness.finite):
             return step, f"Step {step}: real samples hold NaN or infinite values", True
-        terms = broken_names(metrics.items())
+        terms = [name for name, value in zip(metrics, means, strict=True) if not math.isfinite(value)]
         places = [place for side in (bundle.disc_side, bundle.gen_side) if (place := _place(side))]
         if terms or places:
             what = _enumerate([_WORDS.get(name, f"the term {name}") for name in sorted(terms, key=_order)])

@@ -127,6 +127,7 @@ def _devices(chosen: str) -> Iterator[Finding]:
         yield Finding("Devices", "cpu", "ok", f"{os.cpu_count()} cores")
     else:
         yield Finding("Devices", "threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} cores are used")
+    yield _several()
     present = torch.accelerator.current_accelerator(check_available=True) if torch.accelerator.is_available() else None
     if present is None:
         return
@@ -136,6 +137,16 @@ def _devices(chosen: str) -> Iterator[Finding]:
             about = torch.cuda.get_device_properties(index)
             text = f"{about.name}, {about.total_memory / 1e9:.0f} GB, compute capability {about.major}.{about.minor}"
         yield Finding("Devices", f"{present.type}:{index}", "ok", text)
+
+
+def _several() -> Finding:
+    """Whether runs of several processes can be."""
+    from torch import distributed
+
+    if not distributed.is_available():
+        return Finding("Devices", "several", "note", "this build of torch has no torch.distributed, so no --devices")
+    found = [name for name in ("gloo", "nccl") if distributed.is_backend_available(name)]
+    return Finding("Devices", "several", "ok", f"--devices N trains with N processes ({', '.join(found)})")
 
 
 def _folders() -> Iterator[Finding]:

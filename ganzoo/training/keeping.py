@@ -22,20 +22,40 @@ class Keeper:
     Args:
         run: where to.
         say: hears when writing fails, and when it works again.
+        silent: whether it writes nothing, because another process of the run does.
     """
 
-    def __init__(self, run: Run, say: Callable[[str], None]) -> None:
-        self.run, self.say = run, say
+    def __init__(self, run: Run, say: Callable[[str], None], *, silent: bool = False) -> None:
+        self.run, self.say, self._silent = run, say, silent
         self._failing: dict[str, str] = {}
         self._waiting: list[dict[str, Any]] = []
 
-    @property
-    def failing(self) -> str:
-        """What could not be written when it was last tried, and why; empty if all is well."""
-        return " ".join(self._failing.values())
+    def close(self, step: int, failed: str) -> None:
+        """At the end of a run: see that all was written.
+
+        Args:
+            step: the last one.
+            failed: why its state could not be saved; empty if it was.
+
+        Raises:
+            GanzooError: the state, or another file, could not be written.
+        """
+        if failed:
+            whole = next((p for p in checkpoint.list_all(self.run.checkpoints) if not checkpoint.problem(p)), None)
+            raise GanzooError(
+                f"The run ends after step {step}, but that state could not be saved. {failed} "
+                + (f"The newest whole checkpoint is {whole}." if whole else "There is no whole checkpoint.")
+            )
+        if self._failing:
+            raise GanzooError(
+                f"The run ends after step {step}, whose state is saved, but other files could not be written. "
+                + " ".join(self._failing.values())
+            )
 
     def line(self, line: dict[str, Any]) -> None:
         """Add a line to the metrics; one that cannot be written waits for the next."""
+        if self._silent:
+            return
         self._waiting = [*self._waiting, line][-_WAITING:]
 
         def write() -> None:
@@ -68,6 +88,8 @@ class Keeper:
         Raises:
             GanzooError: it failed for another reason.
         """
+        if self._silent:
+            return None
         try:
             write()
         except GanzooError as err:

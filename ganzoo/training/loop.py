@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
 from ganzoo.data import Dataset, DataStream
-from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.nn import EMA, Generator, Trainer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
 from ganzoo.training import checkpoint, state
+from ganzoo.training.alone import Alone
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
+from ganzoo.training.ending import Ending
 from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
@@ -28,15 +28,14 @@ from ganzoo.training.probe import check_contracts
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
+if TYPE_CHECKING:
+    from ganzoo.training.scoring import Scoring
+
 _BACKDROP: Final = 1024
 _KEEP_AFTER: Final = 30.0
 """Seconds after which a run of slow steps keeps its state, so that a signal in the middle of one costs no more."""
 _COPY_SHARE: Final = 0.01
 """Share of the time that keeping the state may take."""
-if TYPE_CHECKING:
-    from ganzoo.training.scoring import Scoring
-
-_NEAR: Final = 1.0
 
 
 class Session:
@@ -49,6 +48,7 @@ class Session:
         extra_observers: objects with lifecycle hooks, beside those of the plugins.
         check_rules: whether rules are checked again on what was built.
         stop: hears signals; its own unless given.
+        together: the processes that train together; this one alone unless given.
     """
 
     def __init__(
@@ -60,21 +60,34 @@ class Session:
         extra_observers: Sequence[object] = (),
         check_rules: bool = True,
         stop: StopSignals | None = None,
+        together: Alone | None = None,
     ) -> None:
+        self.together = together = together or Alone()
+        self.leads = together.rank == 0
         self.run, self.device, self.say = run, device, say
-        self.keeper = Keeper(run, say)
+        self.keeper = Keeper(run, say, silent=not self.leads)
+        self.observers = Observers(extra_observers, silent=not self.leads)
         self.stop = stop or StopSignals()
-        self.observers = Observers(extra_observers)
+        self.ending = Ending(self, self.stop)
         config, spec = run.config, run.spec
         self.settings = config.run
-        self.dataset: Dataset = build(config.data, spec).to(device)
-        self.stream = DataStream(self.dataset, self.settings.batch_size, self.settings.seed, device)
-        self.bundle = build_bundle(config, spec, device)
+        with together.first_ahead():
+            self.dataset: Dataset = build(config.data, spec).to(device)
+        self.stream = DataStream(
+            self.dataset,
+            self.settings.batch_size,
+            self.settings.seed,
+            device,
+            rank=together.rank,
+            world=together.world,
+        )
+        self.bundle = build_bundle(config, spec, device, together)
         if check_rules:
             check_what_was_built(config.plan(spec), self.bundle)
         check_contracts(config, self.bundle, self.dataset, device)
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
+        together.start_alike(self.bundle)
         half_life = self.settings.ema_half_life
         self.ema = EMA(self.bundle.gen, half_life, self.settings.ema_ramp) if half_life else None
         self.fixed = self._fixed_latents()
@@ -86,12 +99,11 @@ class Session:
         self._last_log = (0, 0.0)
         self._saved = -1  # step of the newest checkpoint that is of this state
         self._drawn = self._scored = -1
-        self._timed_out = False
         self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
         self.scoring = self._make_scoring()
         self.policy = Policy(self)
-        self._monitor = Monitor(config, self.bundle, self.dataset)
-        if self.bundle.communication.world == 1:  # several processes could not leave in the middle of a step alike
+        self._monitor = self._make_monitor()
+        if together.world == 1:  # several processes could not leave in the middle of a step alike
             self.bundle.poll = self.stop.check_patience
 
     @property
@@ -124,6 +136,7 @@ class Session:
         self._started = time.monotonic()
         self._last_log = (self.step, self.seconds)
         self._kept = (self._started, 0.0)
+        self.ending.begin()
         try:
             with self.stop:
                 self.stop.defer()
@@ -131,7 +144,8 @@ class Session:
                     self.draw()
                 self._take_steps()
                 self._finish()
-                self._leave()
+                self.together.meet()  # none may leave while process 0 still writes: torchrun would end that, too
+                self.ending.tell()
         except BaseException as err:
             error = err
             raise
@@ -140,14 +154,14 @@ class Session:
 
     def _take_steps(self) -> None:
         while True:
-            while self.step < self.settings.steps and not self._must_stop():
+            while self.step < self.settings.steps and not self.ending.is_due():
                 try:
                     self._take_step()
                 except StepAbandoned:
                     self._abandon()
                     return
             # At the end all must be finite; where the run went back for that, it goes on.
-            if not self.policy.check(thorough=True) or self._must_stop():
+            if not self.policy.check(thorough=True) or self.ending.is_due():
                 return
 
     def _take_step(self) -> None:
@@ -172,53 +186,18 @@ class Session:
             self.score()
         if settings.checkpoint_every and step % settings.checkpoint_every == 0:
             self.save(due=True)
-        elif time.monotonic() - self._kept[0] > _KEEP_AFTER and not self.policy.check(thorough=True):
+        elif self._is_slow() and not self.policy.check(thorough=True):
             self._keep()
-
-    def _must_stop(self) -> bool:
-        """Whether a signal came, or the time is over."""
-        limit = self.settings.max_time
-        if limit is not None and not self._timed_out:
-            left = limit - (time.monotonic() - self._started)
-            if 0 < left < _NEAR:
-                self.bundle.broken.item()  # the device may be behind; wait for it, so that the end is exact
-                left = limit - (time.monotonic() - self._started)
-            self._timed_out = left <= 0
-        exhausted = self.scoring is not None and self.scoring.is_exhausted
-        return bool(self.stop.received) or self._timed_out or exhausted
 
     def _finish(self) -> None:
         if self._history:
             self.log()
         if self._drawn != self.step and (self.step != self.run.first_step or self.step == 0):
             self.draw()
-        if self.settings.eval_every and self._scored != self.step and not self.stop.received:
+        if self.settings.eval_every and self._scored != self.step and not self.ending.signum:
             self.score()
-        if self._saved != self.step:
-            failed = self.save()
-            if failed is not None:
-                whole = next((p for p in checkpoint.list_all(self.run.checkpoints) if not checkpoint.problem(p)), None)
-                raise GanzooError(
-                    f"The run ends after step {self.step}, but that state could not be saved. {failed} "
-                    + (f"The newest whole checkpoint is {whole}." if whole else "There is no whole checkpoint.")
-                )
-        if self.keeper.failing:
-            raise GanzooError(
-                f"The run ends after step {self.step}, whose state is saved, but other files could not be written. "
-                f"{self.keeper.failing}"
-            )
-
-    def _leave(self) -> None:
-        if self.step >= self.settings.steps:
-            return
-        go_on = f"go on with: ganzoo run --resume {shlex.quote(str(self.run.path))}"
-        if self.stop.received:
-            name = signal.Signals(self.stop.received).name
-            raise Interrupted(
-                f"{name}: stopped after step {self.step} with everything saved; {go_on}", self.stop.received
-            )
-        why = "the time is over (--max-time)" if self._timed_out else "the score gets no better (--eval-patience)"
-        self.say(f"Stopped after step {self.step}, because {why}; {go_on}")
+        failed = "" if self._saved == self.step else self.save()
+        self.together.from_first(lambda: self.keeper.close(self.step, failed))
 
     def _abandon(self) -> None:
         """Leave a step that takes too long, for the last good state."""
@@ -235,11 +214,13 @@ class Session:
         look = self._monitor.due(self.step)
         if self.policy.check(thorough=look):
             return
+        self.together.check_alike(self.bundle, self.step)
         average = torch.mean if self.bundle.guard is None else _finite_mean
         means = {
             key: average(torch.stack([entry[key].double() for entry in self._history if key in entry])).item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
+        means = dict(zip(means, self.together.mean_of(list(means.values())), strict=True))
         step, seconds = self._last_log
         elapsed = max(self.seconds - seconds, 1e-9)
         rate = (self.step - step) / elapsed
@@ -261,11 +242,13 @@ class Session:
         if self.scoring is None or self.policy.check(thorough=True):
             return
         self._scored = self.step
-        if self.scoring.look() and self.save() is None and self._saved == self.step:
+        if self.scoring.look() and not self.save() and self._saved == self.step:
             self.scoring.mark()
 
     def draw(self) -> None:
         """Draw the fixed latents and save them as a grid."""
+        if not self.leads:
+            return
         images = self.fixed_samples()
         file = self.run.samples / f"step-{self.step:08d}.png"
         extent = None if self._backdrop is None else extent_of(self._backdrop)
@@ -285,19 +268,21 @@ class Session:
         gen.train(was_training)
         return drawn.float().cpu()
 
-    def save(self, *, due: bool = False) -> GanzooError | None:
-        """Write a checkpoint; a disk that fails is said, and returned.
+    def save(self, *, due: bool = False) -> str:
+        """Write a checkpoint; a disk that fails is said, and what it said is returned in all processes.
 
         Args:
             due: whether every run of this configuration saves at this step.
         """
         if self.policy.check(thorough=True):
-            return None
+            return ""
+        self.together.check_alike(self.bundle, self.step)
         snapshot = self.snapshot()
         if due and self.policy.mode == "rollback":
             self.policy.keep(snapshot)
-        failed = self.keeper.checkpoint(self.step, snapshot, pinned=self.policy.pinned)
-        if failed is None:
+        pinned = self.policy.pinned
+        failed = self.together.from_first(lambda: str(self.keeper.checkpoint(self.step, snapshot, pinned=pinned) or ""))
+        if not failed:
             self._saved = self.step
             path = self.run.checkpoints / checkpoint.name_of(self.step)
             self.observers.call("checkpoint_saved", run=self.run, path=path)
@@ -313,14 +298,12 @@ class Session:
         Raises:
             MissingError: the run has none.
         """
-        self.run.sweep()
-        checkpoint.sweep(self.run.checkpoints)
-        if not checkpoint.list_all(self.run.checkpoints):
+        path = self.together.from_first(self._newest)
+        if not path:
             self.say(f"{self.run.path} has no checkpoint yet and starts anew.")
             self.run.rewind_metrics(-1)
             return
-        path = checkpoint.newest_good(self.run.path, self.say)
-        saved = checkpoint.load(path)
+        saved = checkpoint.load(Path(path))
         self.go_back(saved)
         self._seconds = saved.state["seconds"]
         self.policy.restored(saved)
@@ -332,7 +315,7 @@ class Session:
         self._history.clear()
         self._last_log = (self.step, self.seconds)
         self._saved = self._drawn = self._scored = -1
-        self._monitor = Monitor(self.run.config, self.bundle, self.dataset, self.step)
+        self._monitor = self._make_monitor()
         self.keeper.tried("Metrics", lambda: self.run.rewind_metrics(self.step))
 
     def _make_scoring(self) -> Scoring | None:
@@ -341,6 +324,16 @@ class Session:
         from ganzoo.training.scoring import Scoring
 
         return Scoring(self)
+
+    def _make_monitor(self) -> Monitor:
+        return Monitor(self.run.config, self.bundle, self.dataset, self.step, watching=self.leads)
+
+    def _newest(self) -> str | None:
+        self.run.sweep()
+        checkpoint.sweep(self.run.checkpoints)
+        if not checkpoint.list_all(self.run.checkpoints):
+            return None
+        return str(checkpoint.newest_good(self.run.path, self.say))
 
     def _fixed_latents(self) -> tuple[Tensor, Tensor | None]:
         """Latents of the grids, drawn on the CPU so that every device shows the same ones; classes in turn."""
@@ -358,11 +351,15 @@ class Session:
     def _watch(self) -> None:
         """Have a look at the run's health, and tell what is new."""
         when, cost = self._kept
-        if _COPY_SHARE * (time.monotonic() - when) >= cost:
+        if self.together.any(_COPY_SHARE * (time.monotonic() - when) >= cost):  # each has its own clock
             self._keep()
         for event in self._monitor.look(self.step):
             self.keeper.line(event.line())
             self.say(f"Warning: {event.message}")
+
+    def _is_slow(self) -> bool:
+        """Whether steps take so long that the state should be kept; several processes never leave within one."""
+        return self.together.world == 1 and time.monotonic() - self._kept[0] > _KEEP_AFTER
 
     def _keep(self) -> None:
         """Keep the state, to go back to it if something goes wrong."""

@@ -182,25 +182,28 @@ class Monitor:
         bundle: its live objects, which are looked at and not touched.
         dataset: some reals are drawn from it, from a stream of their own.
         step: the last step taken.
+        watching: whether it looks; if not, it only knows when a look would be due.
     """
 
-    def __init__(self, config: RunConfig, bundle: Bundle, dataset: Dataset, step: int = 0) -> None:
+    def __init__(
+        self, config: RunConfig, bundle: Bundle, dataset: Dataset, step: int = 0, *, watching: bool = True
+    ) -> None:
         self.config = config
         self._last = step
         self._seen: list[Vitals] = []
         self._streaks = [0] * len(_SIGNS)
         self._open: dict[str, int] = {}  # warnings given, and for how many looks they have not shown
-        self._blind = False
-        self._examiner = self._guarded(lambda: _examiner(config, bundle, dataset))
+        self._blind = not watching
+        self._examiner = self._guarded(lambda: _examiner(config, bundle, dataset)) if watching else None
 
     def due(self, step: int) -> bool:
         """Whether a look is worth its price."""
-        return not self._blind and step - self._last >= min(_LATE, max(_SOON, _SHARE * step))
+        return step - self._last >= min(_LATE, max(_SOON, _SHARE * step))
 
     def look(self, step: int) -> list[Event]:
         """Look, and return what is new."""
         self._last = step
-        found = self._guarded(self._examiner.look) if self._examiner else None
+        found = self._guarded(self._examiner.look) if self._examiner and not self._blind else None
         if found is None:
             return []
         self._seen = [*self._seen[1 - _MEMORY :], found]

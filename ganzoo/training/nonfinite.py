@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Policy:
-    """One run's answer to numbers that are not finite (``--on-nonfinite``), up to its limit.
+    """One run's answer to numbers that are not finite (``--on-nonfinite``), up to its limit, the same in all processes.
 
     While steps are taken, the device counts for itself; :meth:`check` waits for it.
 
@@ -30,7 +30,7 @@ class Policy:
         self.mode = session.settings.on_nonfinite
         bundle = session.bundle
         if self.mode != "stop":
-            bundle.guard = Guard(bundle.noise.rng.device, alone=bundle.communication.world == 1)
+            bundle.guard = Guard(bundle.noise.rng.device)
         self.good = state.copied(session.snapshot())
         self._seen = 0
 
@@ -45,7 +45,8 @@ class Policy:
         """
         session, bundle = self.session, self.session.bundle
         sides = (bundle.gen_side, bundle.disc_side)
-        if bundle.broken.item() or (thorough and any(broken_names(side.named_parameters()) for side in sides)):
+        broken = bundle.broken.item() or (thorough and any(broken_names(side.named_parameters()) for side in sides))
+        if session.together.any(bool(broken)):
             raise diverged(session, self.good)
         if bundle.guard is None:
             return False
@@ -85,7 +86,7 @@ class Policy:
             self.good = saved
         elif due:
             path = session.run.checkpoints / checkpoint.name_of(due)
-            if checkpoint.problem(path) is None:
+            if not session.together.from_first(lambda: checkpoint.problem(path)):
                 self.good = checkpoint.load(path)
             else:
                 self.good = saved

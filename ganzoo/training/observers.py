@@ -17,10 +17,11 @@ class Observers:
     """The observers of one run: those of the active plugins, and ``extra`` objects with hook implementations.
 
     ``observers.call("step_end", run=run, ...)`` calls each implementation of ``ganzoo_step_end`` with the arguments it
-    takes. One that raises is named once and left out from then on.
+    takes. One that raises is named once and left out from then on. ``silent`` ones are not called at all.
     """
 
-    def __init__(self, extra: Sequence[object] = ()) -> None:
+    def __init__(self, extra: Sequence[object] = (), *, silent: bool = False) -> None:
+        self._silent = silent
         manager = loaded().manager
         for observer in extra:
             manager.register(observer)
@@ -40,6 +41,8 @@ class Observers:
 
     def call(self, event: str, **arguments: Any) -> None:
         """Tell every observer."""
+        if self._silent:
+            return
         for name, function, wanted in self._calls[event]:
             if name in self._gone:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,7 @@ _REAL: Final = 10_000
 
 
 class Scoring:
-    """Scores the generator of a session, by one protocol all along.
+    """Scores the generator of a session, by one protocol all along. Of several processes, the first does it for all.
 
     Attributes:
         seconds: how long it has taken so far, which is no time of training.
@@ -43,16 +44,31 @@ class Scoring:
         self._session = session
         self.seconds = 0.0
         self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0}
-        settings = session.settings
-        config, spec = session.run.config, session.run.spec
-        self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
-        self._judge = _judge(config, spec, session)
+        settings, spec = session.settings, session.run.spec
         self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else _FAKE)
         self._wanted = AUTO[spec.is_image] if settings.eval_metric == "auto" else (settings.eval_metric,)
+        session.together.from_first(self._prepare)
 
     def look(self) -> bool:
         """Score, add a line to the metrics, and say whether this is the best generator so far."""
         begun = time.monotonic()
+        self.state = json.loads(self._session.together.from_first(self._scored))
+        self.seconds += time.monotonic() - begun
+        return self._is_best
+
+    @property
+    def _is_best(self) -> bool:
+        return bool(self.state["waited"] == 0)
+
+    def _prepare(self) -> None:
+        """Make what only the process needs that scores."""
+        session = self._session
+        config, spec = session.run.config, session.run.spec
+        self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
+        self._judge = _judge(config, spec, session)
+
+    def _scored(self) -> str:
+        """Score, and return the state that follows as JSON."""
         session = self._session
         gen = session.averaged
         was_training = gen.training
@@ -64,15 +80,14 @@ class Scoring:
         values = {score.name: plain(score.value) for score in scores}
         session.keeper.line({"step": session.step, "scores": values})
         session.observers.call("eval_end", run=session.run, metrics=values)
-        is_best = self._compare(scores)
+        self.state = self._compared(scores)
         session.say(
             f"Step {session.step}: "
             + ", ".join(f"{score.label} {score.value:.5g}" for score in scores)
             + "."
-            + (" The best so far." if is_best else "")
+            + (" The best so far." if self._is_best else "")
         )
-        self.seconds += time.monotonic() - begun
-        return is_best
+        return json.dumps(self.state)
 
     def mark(self) -> None:
         """Let the run's best checkpoint be the one of the present step."""
@@ -88,7 +103,8 @@ class Scoring:
         patience = self._session.settings.eval_patience
         return bool(patience) and self.state["waited"] >= patience
 
-    def _compare(self, scores: tuple[Score, ...]) -> bool:
+    def _compared(self, scores: tuple[Score, ...]) -> dict[str, Any]:
+        """The state after these scores."""
         found = {score.name: score for score in scores}
         missing = [name for name in self._wanted[:1] if name not in found]
         if missing:
@@ -104,10 +120,8 @@ class Scoring:
             s * v for s, v in zip(signs, best, strict=True)
         ]
         if better:
-            self.state = {"step": self._session.step, "values": values, "waited": 0}
-        else:
-            self.state = {**self.state, "waited": self.state["waited"] + 1}
-        return better
+            return {"step": self._session.step, "values": values, "waited": 0}
+        return {**self.state, "waited": self.state["waited"] + 1}
 
 
 def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:

@@ -70,6 +70,8 @@ class StopSignals:
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.received:
+            if "TORCHELASTIC_RUN_ID" in os.environ:
+                return  # torchrun repeats what a scheduler sent to all; it kills what does not leave in time
             os._exit(128 + number)
         self.received, self._when = number, time.monotonic()
         if not self._deferring:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ganzoo import processes
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.errors import GanzooError, UsageError
@@ -21,6 +23,7 @@ from ganzoo.training.signals import StopSignals
 if TYPE_CHECKING:
     import torch
 
+    from ganzoo.training.alone import Alone
     from ganzoo.training.loop import Session
 
 _log = logging.getLogger("ganzoo")
@@ -97,29 +100,43 @@ def start(
         if config.run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+        from ganzoo.training.alone import join
         from ganzoo.training.device import resolve_device
 
-        choice = resolve_device(config.run.device)
+        settings = config.run
+        processes.share(settings.batch_size, processes.place().world)
+        choice = resolve_device(settings.device)
+        together, device = join(choice.device, settings.peer_timeout)
+        if together.rank:
+            say = _say_nothing
         say(f"Device: {choice.device} ({choice.reason}).")
         if choice.warning:
             say(f"Warning: {choice.warning}")
         for sentence in broken:
             say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
-        notes = {"device": str(choice.device), "incompatible": broken}
-        with _opened(config, spec, resume, notes, say) as run, _determinism(config.run.deterministic):
+        if together.world > 1:
+            say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
+        notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
+        with (
+            together,
+            _opened(config, spec, resume, notes, together=together, say=say) as run,
+            _determinism(settings.deterministic),
+        ):
+            together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
             try:
                 session = _ready(
                     run,
-                    choice.device,
+                    device,
                     notes if resume else None,
                     say=say,
                     extra_observers=observers,
                     check_rules=not allow_incompatible,
                     stop=signals,
+                    together=together,
                 )
                 signals.defer()
             except BaseException:
-                if not resume:
+                if not resume and together.rank == 0:
                     shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
                 raise
             if session is not None:
@@ -145,7 +162,7 @@ def _ready(run: Run, device: torch.device, resumed: dict[str, Any] | None, **how
         if session.step and session.step >= run.config.run.steps:
             session.say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
             return None
-    check_room(run, session.snapshot())
+    session.together.from_first(lambda: check_room(run, session.snapshot()))
     if resumed is not None:
         run.write_config(resumed)
         session.say(f"Continuing {run.path} after step {session.step}.")
@@ -154,20 +171,38 @@ def _ready(run: Run, device: torch.device, resumed: dict[str, Any] | None, **how
 
 @contextmanager
 def _opened(
-    config: RunConfig, spec: Spec, resume: Path | None, notes: dict[str, Any], say: Callable[[str], None]
+    config: RunConfig,
+    spec: Spec,
+    resume: Path | None,
+    notes: dict[str, Any],
+    *,
+    together: Alone,
+    say: Callable[[str], None],
 ) -> Iterator[Run]:
-    """The run to write to, new or not, locked while entered."""
-    if resume is None:
-        run = Run.create(config, spec, notes)
-    else:
-        run = Run(resume, config, spec)
-        run.lock = RunLock.take(resume, say)
-        run.lock.keep_alive()
+    """The run to write to, new or not, locked by the first process while entered."""
+    ours: list[Run] = []
+
+    def open_first() -> str:
+        if resume is None:
+            run = Run.create(config, spec, notes)
+        else:
+            run = Run(resume, config, spec)
+            run.lock = RunLock.take(resume, say)
+            run.lock.keep_alive()
+        ours.append(run)
+        return str(run.path)
+
     try:
-        yield run
+        path = Path(together.from_first(open_first))
+        yield ours[0] if ours else together.run_for(Run(path, config, spec))
     finally:
-        if run.lock is not None:
-            run.lock.release()
+        for run in ours:
+            if run.lock is not None:
+                run.lock.release()
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 @contextmanager

@@ -111,7 +111,8 @@ class UnrolledTrainer(Trainer):
             if moments is None:
                 moments = _flat_moments(side.optimizer, [live[name] for name in learned])
             before = [params[name] for name in learned]
-            flat, moments = self._advance(_flat(before), _flat(list(gradients.values())), moments, group)
+            gradient = self.bundle.communication.mean(_flat(list(gradients.values())))
+            flat, moments = self._advance(_flat(before), gradient, moments, group)
             parts = torch.split(flat, [value.numel() for value in before])
             params |= {name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)}
             params |= self._projected(params)

@@ -1,4 +1,4 @@
-"""The lock of a run: one writer, dead ones recognised, and runs made whole or not at all."""
+"""The lock of a run: one process writes, whoever died is taken over from, and every refusal is a sentence."""
 
 from __future__ import annotations
 
@@ -14,43 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import TINY, train, weights
 
 import ganzoo
 from ganzoo.api import hookimpl
-from ganzoo.config import Layer, resolve
 from ganzoo.errors import GanzooError
 from ganzoo.training import checkpoint, lock
 from ganzoo.training.lock import RunLock, is_locked
 from ganzoo.training.run import Run
-from ganzoo.training.start import start
-
-TINY: dict[str, Any] = {
-    "data": "ring",
-    "gen.width": 4,
-    "disc.width": 4,
-    "gen.latent_dim": 4,
-    "run.batch_size": 8,
-    "run.samples": 4,
-    "run.log_every": 3,
-    "run.sample_every": 0,
-    "run.checkpoint_every": 4,
-    "run.keep_last": 20,
-}
-
-
-def train(out: Path, said: list[str] | None = None, *, resume: Path | None = None, **settings: Any) -> Run:
-    values = {**TINY, "run.out": out, **settings}
-    return start(resolve([Layer("test", values)]), resume=resume, say=(said if said is not None else []).append)
-
-
-def also(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings that are no words of Python."""
-    return settings
-
-
-def weights(run: Run, step: int) -> tuple[bytes, ...]:
-    folder = run.checkpoints / checkpoint.name_of(step)
-    return tuple((folder / name).read_bytes() for name in (checkpoint.MODEL, checkpoint.OPTIMIZER))
 
 
 def test_the_second_process_is_refused_by_the_name_of_the_first(tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""How one process among several ends: the user hears each sentence once, and process 0 is heard out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import click
+
+from ganzoo import processes
+from ganzoo.cli import terminal
+from ganzoo.errors import GanzooError, Interrupted, UsageError
+
+T = TypeVar("T")
+
+
+def as_one(function: Callable[[], T]) -> T:
+    """Call ``function``; what it raises is said by one of the processes of the run, and ends each with its code."""
+    if processes.place().world == 1:
+        return function()
+    from ganzoo.training.signals import StopSignals
+
+    with StopSignals() as stop:  # the function hears signals itself; after it they must not cut the last words off
+        stop.defer()
+        return _heard_out(function)
+
+
+def _heard_out(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except (GanzooError, KeyboardInterrupt) as err:
+        from ganzoo.training.alone import LostError, current
+
+        if isinstance(err, KeyboardInterrupt):
+            raise
+        words = next(iter(current), None)
+        of_all = isinstance(err, (UsageError, Interrupted))  # each process meets it by itself
+        if words.tells(err) if words else processes.place().rank == 0 or not of_all:
+            terminal.status(f"Error: {err}")
+        if isinstance(err, LostError):
+            # Threads of the backend may still wait for the dead process; they would keep this one from leaving.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(err.exit_code)
+        if words:
+            words.told()
+        raise click.exceptions.Exit(err.exit_code) from None
