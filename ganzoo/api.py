@@ -305,10 +305,10 @@ class Plan:
         return [_one_sentence(why, *zip(*dict.fromkeys(found), strict=True)) for why, found in broken.items()]
 
 
-def _one_sentence(why: str, whats: tuple[str, ...], insteads: tuple[str, ...]) -> str:
+def _one_sentence(why: str, phrases: tuple[str, ...], insteads: tuple[str, ...]) -> str:
     """What several parts refuse for one reason, said once: the first of them, and what to do instead of each."""
     first, *others = dict.fromkeys(insteads)
-    return f"{whats[0]}: {why}; {' and '.join([first, *(other.removeprefix('choose ') for other in others)])}."
+    return f"{phrases[0]}: {why}; {' and '.join([first, *(other.removeprefix('choose ') for other in others)])}."
 
 
 SAMPLE_GRADIENT_RULES: Final = (

@@ -348,7 +348,7 @@ def test_wgan_clip_keeps_every_critic_weight_within_c(tmp_path: Path) -> None:
 
 def test_where_a_run_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(GanzooError, match="choose another --out"):
+    with pytest.raises(GanzooError, match=r"is a file, .* choose another"):
         train(tmp_path / "file", 1)
     train(tmp_path, 1, {"run.name": "twice"})
     with pytest.raises(UsageError, match="--resume"):
