@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faults import cases, hostile
+from faults import hostile
 from faults.mutate import ESCAPES, join_weights
 from PIL import Image
 
@@ -38,7 +38,7 @@ def test_hostile_files_are_read_or_refused_in_a_sentence(kind: str, tmp_path: Pa
 
 
 def test_the_watch_sees_what_it_is_there_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cases, "SECONDS", 0.2)
+    monkeypatch.setattr(hostile, "SECONDS", 0.2)
 
     def escape(rng: Any, folder: Path) -> None:
         (folder.parent / "evil").write_text("x", encoding="utf-8")
@@ -52,7 +52,7 @@ def test_the_watch_sees_what_it_is_there_for(tmp_path: Path, monkeypatch: pytest
             pass
 
     for trial, words in ((escape, "evil"), (tell, "ValueError"), (greedy, "more than 0.2 s")):
-        report = cases.run_cases("x", {"x": trial}, 1, 0, tmp_path / "inside", base=cases.peak())
+        report = hostile.run_cases("x", {"x": trial}, 1, 0, tmp_path / "inside", base=hostile.peak())
         assert words in report.failures[0]
 
 
