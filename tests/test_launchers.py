@@ -30,7 +30,10 @@ def ended(jobs: Iterator[Job], **options: object) -> dict[str, Outcome]:
 
 
 def test_jobs_are_taken_only_when_there_is_room(tmp_path: Path) -> None:
-    waits = "import pathlib, time\nwhile len(list(pathlib.Path('.').glob('*.process'))) < 2: time.sleep(0.01)"
+    waits = (
+        "import os, pathlib, time\npathlib.Path(f'{os.getpid()}.began').touch()\n"
+        "while len(list(pathlib.Path('.').glob('*.began'))) < 2: time.sleep(0.01)"
+    )
     taken: list[str] = []
 
     def jobs() -> Iterator[Job]:

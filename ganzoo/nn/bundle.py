@@ -127,12 +127,24 @@ class Side(nn.Module):
     evaluates ``f()``, whatever methods that uses, with other parameters in their place.
     """
 
-    def __init__(self, modules: Mapping[str, nn.Module], make_optimizer: Callable[[list[Tensor]], Optimizer]) -> None:
+    def __init__(
+        self,
+        modules: Mapping[str, nn.Module],
+        make_optimizer: Callable[[list[Tensor]], Optimizer],
+        rate: Callable[[int], float] | None = None,
+    ) -> None:
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
         self.trainable: list[Tensor] = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.trainable)
+        self._rate = rate
+
+    def begin(self, step: int) -> None:
+        """Set the learning rate of a step, where it is not the same for all."""
+        if self._rate is not None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(step)
 
     def forward(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` while these modules hold whatever tensors the caller put in place."""
@@ -150,6 +162,8 @@ class Bundle:
         broken: counts losses that were not finite, on the device, where there is no guard.
         guard: leaves out updates that are not finite, if the run asks for that.
         poll: called now and then within a step, for a run that must stop soon; it may raise.
+
+    ``gen_rate`` and ``disc_rate`` give the learning rate at a step; it stays that of the optimiser unless given.
     """
 
     def __init__(
@@ -165,13 +179,15 @@ class Bundle:
         noise: Noise,
         precision: Precision,
         communication: Communication | None = None,
+        gen_rate: Callable[[int], float] | None = None,
+        disc_rate: Callable[[int], float] | None = None,
     ) -> None:
         self.spec = spec
         self.gen, self.disc, self.loss = gen, disc, loss
         self.regularizers = (*loss.regularizers(), *regularizers)
-        self.gen_side = Side({"gen": gen}, gen_optimizer)
+        self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
-        self.disc_side = Side({"disc": disc, "loss": loss, **regs}, disc_optimizer)
+        self.disc_side = Side({"disc": disc, "loss": loss, **regs}, disc_optimizer, disc_rate)
         self.noise = noise
         self.precision = precision
         self.communication: Communication = communication or Solo()
@@ -186,6 +202,8 @@ class Bundle:
         """Start step ``step`` (from 0)."""
         self.step = step
         self.noise.begin(step)
+        for side in (self.gen_side, self.disc_side):
+            side.begin(step)
         if self.guard is not None:
             self.guard.begin((self.gen_side, self.disc_side))
 

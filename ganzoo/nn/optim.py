@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ganzoo.config import OptimConfig
+
+Schedule = Callable[[int], float]
+"""Learning rate at a step (from 0)."""
 
 _FUSED_DEVICES = {"cpu", "cuda", "mps", "xpu"}
 
@@ -29,3 +33,18 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[Tensor]) -> Optimi
             return RMSprop(params, config.lr, config.alpha, config.eps, decay, foreach=True)
         case "sgd":
             return SGD(params, config.lr, config.momentum, weight_decay=decay, fused=fused)
+
+
+def build_schedule(config: OptimConfig) -> Schedule | None:
+    """The learning rate as a function of the step, so that there is nothing to save; None if it stays.
+
+    Half a cosine from ``lr`` to 0 over ``decay_steps`` steps (arXiv:1608.03983, eq. 5, without restarts).
+    """
+    if not config.decay_steps:
+        return None
+
+    def rate(step: int) -> float:
+        done = min(step / config.decay_steps, 1.0)
+        return config.lr * (1 + math.cos(math.pi * done)) / 2
+
+    return rate

@@ -12,7 +12,7 @@ from ganzoo.config import RunConfig
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import Communication, derive_seed
-from ganzoo.nn.optim import build_optimizer
+from ganzoo.nn.optim import build_optimizer, build_schedule
 from ganzoo.nn.traits import observed_traits
 from ganzoo.registry import build
 
@@ -42,6 +42,8 @@ def build_bundle(
         noise=Noise(seed, device, communication.rank if communication else 0),
         precision=Precision(precision, device),
         communication=communication,
+        gen_rate=build_schedule(config.gen_optim),
+        disc_rate=build_schedule(config.disc_optim),
     )
 
 
