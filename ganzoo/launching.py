@@ -152,8 +152,8 @@ class Work:
                     stderr=subprocess.STDOUT,
                     **_APART,
                 )
-            note = {"pid": self._process.pid, "host": platform.node()}
-            self.job.process_file.write_text(json.dumps(note), encoding="utf-8")
+            note = json.dumps({"pid": self._process.pid, "host": platform.node()})
+            self.job.process_file.write_text(note, encoding="utf-8")
         except OSError as err:
             return f"{command[0]} cannot be started with the log {self.job.log}: {err.strerror or err}."
         return ""

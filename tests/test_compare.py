@@ -188,8 +188,8 @@ def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     for line, code, sentence in (
         ("a --metric nope", 2, "None of these runs has the score 'nope'."),
         ("a --sort nope", 2, "--sort takes a score or a column, not 'nope'."),
-        ("nowhere", 2, "does not exist"),
-        (".", 2, "There is no run in ."),
+        ("nowhere", 4, "There is no run in nowhere"),
+        (".", 4, "There is no run in ."),
         ("a --grid x.txt", 2, "is no picture that ganzoo writes"),
     ):
         assert cli.main(["compare", *line.split()]) == code

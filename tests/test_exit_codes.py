@@ -61,7 +61,7 @@ LINES = [
         for command in ("sample", "export", "run --resume")
         for name in ("nosuch", "empty")
     ),
-    *((f"{command} pruned", MISSING) for command in ("sample", "export", "run --resume")),
+    *((f"{command} pruned", MISSING) for command in ("sample", "export")),  # run --resume starts it anew
     *((f"{command} altered", MISSING) for command in ("sample", "export", "run --resume")),  # no whole checkpoint
     *(
         (f"{command} {name}", MISSING)

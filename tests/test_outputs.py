@@ -232,7 +232,7 @@ def test_places_that_cannot_be_written_are_sentences(digits: Path, tmp_path: Pat
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(UsageError, match="is a file; give a folder"):
         sample_to(digits, tmp_path / "file", n=1, device="cpu")
-    with pytest.raises(GanzooError, match="a file stands where a folder is needed"):
+    with pytest.raises(GanzooError, match="is a file, and a folder is needed there"):
         sample_to(digits, tmp_path / "file" / "a.png", n=1, device="cpu")
     with pytest.raises(MissingError, match="no run and no export"):
         sample_to(tmp_path / "nowhere", tmp_path / "a.png", device="cpu")

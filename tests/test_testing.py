@@ -75,8 +75,10 @@ FAULTS = [
     ("extractor", "blind", "looks-at-the-image", "two images the same features"),
     ("extractor", "nameless", "says-by-a-digest-what-it-is", "has the digest 'version 1'"),
     ("extractor", "hopeful", "refuses-points-in-words", "takes points for images"),
+    ("launcher", "boaster", "runs-jobs-and-tells-how-they-end", "start jobs with ganzoo.api.Work"),
+    ("launcher", "boaster", "stops-when-it-is-asked", "does not say of ['first', 'second', 'third'] that it was"),
 ]
-HOMES = {"extractor": "broken_extractors"}
+HOMES = {"extractor": "broken_extractors", "launcher": "broken_launchers"}
 """Modules of the kinds whose faults are not in ``broken_parts``."""
 SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), ("dataset", "drawn")]
 
@@ -85,11 +87,11 @@ SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), (
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,faulty_parts,sound_parts")
+        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,broken_launchers,faulty_parts,sound_parts")
         loaded.cache_clear()
         yield
     loaded.cache_clear()
-    for name in ("broken_parts", "broken_extractors", "faulty_parts", "sound_parts"):
+    for name in ("broken_parts", "broken_extractors", "broken_launchers", "faulty_parts", "sound_parts"):
         sys.modules.pop(name, None)
 
 

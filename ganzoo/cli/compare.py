@@ -22,7 +22,7 @@ _ASKED: Final = 3
 
 
 @click.command("compare")
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--metric", "metrics", metavar="NAME", multiple=True, help="Score to show; may be repeated. [default: all]"
 )

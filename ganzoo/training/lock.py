@@ -171,7 +171,8 @@ def _seized(path: Path, holder: dict[str, Any], draft: Path, say: Callable[[str]
         if _read(path) != holder:
             return False
         ours = path.with_name(f".{NAME}.{secrets.token_hex(8)}.tmp")
-        ours.write_text(draft.read_text(encoding="utf-8"), encoding="utf-8")
+        note = draft.read_text(encoding="utf-8")
+        ours.write_text(note, encoding="utf-8")
         ours.replace(path)
     finally:
         claim.unlink(missing_ok=True)
