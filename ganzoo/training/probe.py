@@ -70,6 +70,7 @@ def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> N
 
 def _check_objectives(config: RunConfig, bundle: Bundle, real: Batch, fake: Batch) -> None:
     loss, critic_pass = bundle.loss, bundle.critic_pass(real, fake)
+    bundle.critic_steps(1)  # asked at the start of every step, so a loss may look at the step there
     _check_terms(config.loss, loss.discriminator_terms(critic_pass), "discriminator")
     own = len(loss.regularizers())
     for at, regularizer in enumerate(bundle.regularizers):
