@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -30,7 +29,6 @@ from ganzoo.sweep.grid import Cell, shard
 INLINE = str(Path(__file__).parent / "inline_launcher.py")
 TINY = "--data ring --gen mlp --disc mlp --gen.width 4 --disc.width 4 --batch-size 8 --samples 4 --log-every 1"
 HERE = f"-p {INLINE} --launcher inline"
-EVALUATES = importlib.util.find_spec("ganzoo.evaluation.evaluate") is not None
 
 
 @dataclass(frozen=True)
@@ -253,15 +251,6 @@ def test_what_another_process_works_on_is_left_to_it(sweep: Sweep, tmp_path: Pat
     assert taken not in started(tmp_path)
 
 
-@pytest.mark.skipif(EVALUATES, reason="this version evaluates runs")
-def test_evaluation_that_there_is_not_is_refused_before_anything_starts(sweep: Sweep, tmp_path: Path) -> None:
-    done = sweep(f"{HERE} {TINY} --out s --loss ns --steps 1 --metric modes")
-    assert done.code == 4
-    assert "cannot evaluate runs" in done.err
-    assert not (tmp_path / "started.txt").exists()
-
-
-@pytest.mark.skipif(not EVALUATES, reason="this version does not evaluate runs")
 def test_finished_runs_are_evaluated_once(sweep: Sweep, tmp_path: Path) -> None:
     line = f"{HERE} {TINY} --out s --loss ns --steps 1"
     assert sweep(line).code == 0

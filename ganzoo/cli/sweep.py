@@ -100,10 +100,6 @@ class _Sweeping:
         from ganzoo.training.signals import StopSignals
 
         launcher = build(registry().choose("launcher", self.axes.launcher, self._launcher_options()), None)
-        if plan.request is not None:
-            from ganzoo.evaluation.cell import check_available
-
-            check_available()
         refused = [cell for cell in mine if cell.is_refused]
         for cell in refused:
             self.say(f"{cell.name}: refused: {' '.join(cell.sentences)}")
@@ -115,6 +111,7 @@ class _Sweeping:
         before = sweep.tally()
         self.say(f"{_runs(len(kept.cells))} in {self.out}, {len(before.done)} done before, {len(refused)} refused.")
         with StopSignals() as stop:
+            stop.defer()
             tally = sweep.run(launcher, lambda: stop.received)
         self._report(tally, refused, as_json=as_json)
         if stop.received and tally.left:

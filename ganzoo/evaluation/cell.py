@@ -6,26 +6,12 @@ run. Free of torch until it starts.
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from ganzoo.errors import GanzooError, MissingError
-
-_MODULE: Final = "ganzoo.evaluation.evaluate"
-
-
-def check_available() -> None:
-    """Refuse early what cannot be done.
-
-    Raises:
-        MissingError: this version of ganzoo does not evaluate runs.
-    """
-    if importlib.util.find_spec(_MODULE) is None:
-        raise MissingError("This version of ganzoo cannot evaluate runs; leave out --eval and --metric.")
+from ganzoo.errors import GanzooError
 
 
 def evaluate_run(run: Path, request: dict[str, Any]) -> None:
@@ -34,8 +20,9 @@ def evaluate_run(run: Path, request: dict[str, Any]) -> None:
     Raises:
         GanzooError: what went wrong, in a sentence.
     """
-    check_available()
-    importlib.import_module(_MODULE).evaluate(run, update=True, **request)
+    from ganzoo.evaluation.evaluate import evaluate  # it imports torch
+
+    evaluate(run, update=True, **request)
 
 
 def main(run: str, request: str) -> int:
