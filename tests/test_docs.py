@@ -2,7 +2,7 @@
 
 Before a block, ``<!-- run -->`` has it run (``<!-- run: 2 -->`` expects that exit code), ``<!-- file: NAME -->`` has it
 written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of other blocks, and within the text,
-``ganzoo run`` is tried with ``--dry-run``, and Python is compiled. What installs or tests is proven word by word.
+``ganzoo run`` and ``ganzoo sweep`` are tried with ``--dry-run``, and Python is compiled. What installs or tests is proven word by word.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def test_what_a_page_shows_works(
         for command in block.commands:
             if block.runs:
                 assert call(command, monkeypatch, *few_steps(command)) == block.code, (command, capsys.readouterr().err)
-            elif command.startswith("ganzoo run"):
+            elif command.startswith(("ganzoo run", "ganzoo sweep")):
                 assert call(command, monkeypatch, "--dry-run") == 0, (command, capsys.readouterr().err)
             elif command.startswith("ganzoo sample runs/"):
                 line = re.sub(r"runs/\S+", newest_run(), command)  # the page's run takes too long, or other data
