@@ -2,7 +2,8 @@
 
 Before a block, ``<!-- run -->`` has it run (``<!-- run: 2 -->`` expects that exit code), ``<!-- file: NAME -->`` has it
 written to a file, and ``<!-- needs: NAME -->`` has the test provide one. Of other blocks, and within the text,
-``ganzoo run`` and ``ganzoo sweep`` are tried with ``--dry-run``, and Python is compiled. What installs or tests is proven word by word.
+``ganzoo run`` and ``ganzoo sweep`` are tried with ``--dry-run``, and Python is compiled. What installs or tests is
+proven word by word.
 """
 
 from __future__ import annotations

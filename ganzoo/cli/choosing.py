@@ -17,7 +17,7 @@ from typing import Any, Final
 import click
 
 from ganzoo.cli.shared import PLUGIN_HELP
-from ganzoo.cli.typed import Sectioned, component_options, typed_options
+from ganzoo.cli.typed import Sectioned, component_options, typed_options, write_sections
 from ganzoo.config import COMMAND_LINE, SECTIONS, SHORTHAND, Layer, RunConfig, read_file, resolve
 from ganzoo.data.naming import data_settings
 from ganzoo.errors import GanzooError
@@ -98,14 +98,7 @@ class ChoosingCommand(click.Command):
         return params + super().get_params(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None:
-                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_sections(self.get_params(ctx), ctx, formatter)
 
     def _first_pass(self, args: list[str], more: Iterable[click.Option]) -> dict[str, Any]:
         """What the command line says to the command's own options and to ``more``; the rest is passed over."""

@@ -9,7 +9,7 @@ import click
 
 from ganzoo.cli import terminal
 from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option
-from ganzoo.cli.typed import option_for
+from ganzoo.cli.typed import option_for, write_sections
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
 
@@ -56,14 +56,7 @@ class EvalCommand(click.Command):
         return [*params[:-1], *mine, params[-1]]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record is not None and isinstance(param, click.Option):
-                sections.setdefault(getattr(param, "section", "Options"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_sections(self.get_params(ctx), ctx, formatter)
 
 
 @click.command("eval", cls=EvalCommand)

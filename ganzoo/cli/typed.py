@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import click
@@ -123,6 +123,18 @@ def typed_options(config: RunConfig, given: Given, sections: tuple[str, ...]) ->
     """One option for each setting of what ``config`` chose; ``given`` hears of those that the user sets."""
     for setting in described(config, sections):
         yield _typed(setting, given)
+
+
+def write_sections(params: Iterable[click.Parameter], ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """The options of a help page, each under its heading."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for param in params:
+        record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+        if record is not None:
+            sections.setdefault(getattr(param, "section", "Options"), []).append(record)
+    for title, records in sections.items():
+        with formatter.section(title):
+            formatter.write_dl(records)
 
 
 def option_for(path: str, option: Option, title: str, given: Given) -> click.Option:
