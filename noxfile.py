@@ -76,6 +76,13 @@ def faults(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def hostile(session: nox.Session) -> None:
+    """Files of strangers by the thousand: mutated configurations, weights, pictures and archives."""
+    install(session, "-e", ".", *group("test"))
+    session.run("python", "tests/faults/hostile.py", *session.posargs, env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Write the generated pages and build all into docs/_build, warnings as errors; ``-- --check`` only compares."""
     checks_only = "--check" in session.posargs

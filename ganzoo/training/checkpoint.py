@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from ganzoo.errors import GanzooError, MissingError
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn.weights import load_tensors, save_tensors
+from ganzoo.training.run import versions
 
 FORMAT: Final = "ganzoo-checkpoint/1"
 MANIFEST: Final = "manifest.json"
@@ -88,7 +89,8 @@ def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> P
             name: {"size": (draft / name).stat().st_size, "sha256": sha256(draft / name)}
             for name in (MODEL, OPTIMIZER, STATE)
         }
-        write_text(draft / MANIFEST, json.dumps({"format": FORMAT, "step": step, "files": files}, indent=2) + "\n")
+        manifest = {"format": FORMAT, "step": step, "versions": versions(), "files": files}
+        write_text(draft / MANIFEST, json.dumps(manifest, indent=2) + "\n")
     retire(folder, step, retention)
     return path
 

@@ -99,7 +99,7 @@ def _import_problem() -> str:
 
 
 def _versions(torch_problem: str) -> Iterator[Finding]:
-    found = versions()
+    found = dict(versions())
     yield Finding("Versions", "python", "ok", f"{found.pop('python')} on {platform.platform()}")
     encoding = sys.stdout.encoding or "ascii"
     if not encoding.lower().startswith("utf"):
