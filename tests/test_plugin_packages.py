@@ -20,6 +20,7 @@ from ganzoo.cli.skeleton import write_package
 from ganzoo.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
 EXAMPLE = ROOT / "examples" / "ganzoo-example-plugin"
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 FEW = ("--steps", "4", "--batch-size", "8", "--samples", "4")
@@ -160,7 +161,7 @@ def test_what_the_example_refuses_is_a_sentence(ganzoo: Call) -> None:
 def test_the_example_passes_its_own_tests(python: Path, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE / "tests", tmp_path / "tests")
     shutil.copy(EXAMPLE / "pyproject.toml", tmp_path)
-    done = run(python, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run(python, tmp_path, *PYTEST, f"--basetemp={tmp_path / 'temp'}")
     assert done.returncode == 0, done.stdout
 
 
@@ -169,7 +170,7 @@ def test_a_new_package_installs_passes_its_tests_and_trains(ganzoo: Call, python
     assert folder == tmp_path / "ganzoo-own-first"
     install(python, str(folder))
     try:
-        done = run(python, folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+        done = run(python, folder, *PYTEST, f"--basetemp={tmp_path / 'temp'}")
         assert done.returncode == 0, done.stdout
         ganzoo("plugins", "--check")
         ganzoo("run", "--gen", "own-first", "--loss", "own-first", "--disc", "mlp", *FEW, "--name", "first")
@@ -194,7 +195,7 @@ def test_the_tutorials_package_does_what_the_tutorial_says(ganzoo: Call, python:
                 assert words == ["install", "-e", ".", "pytest"]  # pytest is lent
                 install(python, str(folder))
             elif program == "pytest":
-                done = run(python, folder, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words)
+                done = run(python, folder, *PYTEST, f"--basetemp={tmp_path / 'temp'}", *words)
                 assert done.returncode == 0, done.stdout
             else:
                 assert program == "ganzoo"
