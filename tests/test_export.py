@@ -19,6 +19,7 @@ from ganzoo.nn import Discriminator, Generator
 from ganzoo.nn.weights import layouts, load_tensors, save_tensors
 from ganzoo.outputs.export import export_run, export_state_dict, load, load_discriminator
 from ganzoo.registry import build, registry
+from ganzoo.training.checkpoint import sealed
 
 SPEC = Spec((1, 8, 8), 10)
 SETTINGS = {"gen": "dcgan", "gen.width": 4, "gen.latent_dim": 5, "disc": "dcgan", "disc.width": 4, "loss": "wgan-gp"}
@@ -42,7 +43,7 @@ def make_run(path: Path, *, ema: bool = True, **settings: Any) -> Path:
         for file in checkpoint.iterdir()
     }
     manifest = {"format": "ganzoo-checkpoint/1", "step": 20, "files": files}
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    (checkpoint / "manifest.json").write_text(sealed(manifest), encoding="utf-8")
     record = {
         "format": "ganzoo-run/1",
         "config": config.to_dict(),

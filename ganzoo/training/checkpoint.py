@@ -7,6 +7,7 @@ the size and SHA-256 of the others. ``checkpoints/best.json`` names the best one
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import shutil
@@ -27,6 +28,7 @@ from ganzoo.training.run import versions
 
 FORMAT: Final = "ganzoo-checkpoint/1"
 MANIFEST: Final = "manifest.json"
+SEAL: Final = "sha256"
 MODEL: Final = "model.safetensors"
 OPTIMIZER: Final = "optimizer.safetensors"
 STATE: Final = "state.json"
@@ -89,10 +91,17 @@ def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> P
             name: {"size": (draft / name).stat().st_size, "sha256": sha256(draft / name)}
             for name in (MODEL, OPTIMIZER, STATE)
         }
-        manifest = {"format": FORMAT, "step": step, "versions": versions(), "files": files}
-        write_text(draft / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        manifest = {"format": FORMAT, "step": step, "versions": dict(versions()), "files": files}
+        write_text(draft / MANIFEST, sealed(manifest))
     retire(folder, step, retention)
     return path
+
+
+def sealed(manifest: Mapping[str, Any]) -> str:
+    """A manifest as text, with the SHA-256 of its other entries as its last: every byte of the file counts."""
+    told = {name: value for name, value in manifest.items() if name != SEAL}
+    seal = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**told, SEAL: seal}, indent=2) + "\n"
 
 
 def retire(folder: Path, step: int, retention: Retention) -> None:
@@ -169,9 +178,12 @@ def problem(path: Path, name: str | None = None) -> str | None:
         name: what the folder should be called, if it has another name so far.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        raw = (path / MANIFEST).read_bytes()
+        manifest = json.loads(raw.decode("utf-8"))
         if manifest["format"] != FORMAT:
             return f"its format is {manifest['format']!r}, not {FORMAT!r}"
+        if sealed(manifest).encode() != raw:
+            return f"{MANIFEST} was altered: its own checksum differs"
         if name_of(manifest["step"]) != (name or path.name):
             return "its manifest is of another step"
         for file in (MODEL, OPTIMIZER, STATE):

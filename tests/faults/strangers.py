@@ -27,6 +27,7 @@ from ganzoo.nn.weights import save_tensors
 from ganzoo.outputs.export import export_run, export_state_dict
 from ganzoo.outputs.sampling import sample_to
 from ganzoo.outputs.source import open_source
+from ganzoo.training.checkpoint import sealed
 from ganzoo_datasets import FolderConfig, NpzConfig
 from ganzoo_datasets.folder_source import folder_source
 from ganzoo_datasets.idx import read_idx
@@ -128,7 +129,7 @@ def weight_trials(made: Path) -> dict[str, Trial]:  # noqa: PLR0915
             manifest = json.loads((step / "manifest.json").read_bytes())
             raw = blob.read_bytes()
             manifest["files"][blob.name] = {"size": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
-            _put(step / "manifest.json", json.dumps(manifest).encode())
+            _put(step / "manifest.json", sealed(manifest).encode())
         open_source(folder).generator(ema=rng.random() < 0.5)
         if change == 0:
             card = (export_run(folder, folder / "made") / "README.md").read_text(encoding="utf-8")

@@ -52,7 +52,7 @@ def test_kills_failing_disks_and_signals_cost_nothing(tmp_path: Path) -> None:
 def test_damaged_files_are_noticed_or_without_consequence(tmp_path: Path) -> None:
     found = campaign.flips(tmp_path, 120, random.Random(0))
     assert found["noticed"] + found["without consequence"] == 120
-    assert found["noticed"] > 60
+    assert found["of the checkpoint"] >= 50
 
 
 @posix
