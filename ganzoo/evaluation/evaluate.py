@@ -13,16 +13,16 @@ from typing import Any, Final
 from ganzoo import __version__
 from ganzoo.api import Spec
 from ganzoo.errors import UsageError
-from ganzoo.evaluation import counting  # noqa: F401  its metrics
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.features import FeatureSet
 from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.metrics import INCEPTION, METRICS, Metric, metrics_named
+from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference, open_reference
 from ganzoo.evaluation.result import Result
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.evaluation.subjects import Subject, open_subject
+from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
 from ganzoo.registry import build, registry
 

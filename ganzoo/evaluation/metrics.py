@@ -1,6 +1,6 @@
 """The metrics: from features to scores. KID, IS, precision and recall are torch-fidelity's own code; FID is ours.
 
-A metric is a row of :data:`METRICS`; what it needs decides what is computed and kept for it.
+All metrics there are stand in :mod:`ganzoo.evaluation.table`; what one needs decides what is computed and kept for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo.api import Spec
 from ganzoo.backends import torch_fidelity
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import UsageError
 from ganzoo.evaluation.features import FeatureSet, Keep
 from ganzoo.evaluation.result import Score
 from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance
@@ -224,38 +224,6 @@ def prc(evidence: Evidence) -> tuple[Score, ...]:
         )
         for key, word in names.items()
     )
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features."),
-        Metric("kid", frozenset({"features", "reference-features"}), True, kid, "Kernel distance of features."),
-        Metric("isc", frozenset({"logits"}), True, isc, "Inception score: how sure and how varied the classes are."),
-        Metric(
-            "prc",
-            frozenset({"features", "reference-features"}),
-            False,
-            prc,
-            "Precision and recall by nearest neighbours.",
-        ),
-    )
-}
-"""Name -> metric. Other modules of the core add theirs."""
-
-
-def metrics_named(names: Iterable[str]) -> list[Metric]:
-    """The metrics of these names, each once.
-
-    Raises:
-        UsageError: there is no metric of a name.
-    """
-    found = []
-    for name in dict.fromkeys(names):
-        if name not in METRICS:
-            raise UsageError(f"There is no metric {name!r}.{did_you_mean(name, METRICS)}")
-        found.append(METRICS[name])
-    return found
 
 
 def keep_for(metrics: Iterable[Metric], *, infinity: bool = False, reference: bool = False) -> frozenset[Keep]:
