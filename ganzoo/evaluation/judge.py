@@ -141,6 +141,8 @@ class Judge:
         n = min(asked or reference.count or _DRAWN, reference.count or _MANY)
         if asked is not None and reference.count is not None and asked > reference.count:
             raise UsageError(f"{reference.name} has {reference.count:,} samples; ask for at most so many real ones.")
+        # The samples are read twice where the cache lacks their features: its key is the hash of all of them. To
+        # compute what may be there already, or to hold all pixels until that is known, would cost more than this.
         digest, shares = self._survey(reference, n)
         if statistics is not None and "reference-features" not in needs:
             return Real(statistics, statistics.count, _statistics_digest(statistics), shares)
