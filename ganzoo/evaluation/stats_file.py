@@ -9,7 +9,6 @@ import io
 import math
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -66,9 +65,11 @@ def read_statistics(path: Path) -> Gaussian:
         raise MissingError(f"There is no file {path} of statistics; write one with --save-stats.")
     try:
         found = _read(path)
-    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as err:
-        reason = " ".join(str(err).split())
-        raise UsageError(f"{path} is no npz of statistics that can be read ({reason}): write it anew.") from None
+    except GanzooError:
+        raise
+    except Exception as err:  # numpy evaluates a header as Python does, and raises whatever that raises
+        reason = " ".join(str(err).split()) or type(err).__name__
+        raise UsageError(f"{path} is no npz of statistics that can be read ({reason}): write it anew.") from err
     mean, covariance = found["mu"].astype(np.float64), found["sigma"].astype(np.float64)
     for name, array in (("mu", mean), ("sigma", covariance)):
         if not np.isfinite(array).all():
