@@ -101,7 +101,10 @@ def extract(
     if total < 1:
         raise UsageError("An evaluation needs at least one image; raise --samples.")
     if "logits" in keep and extractor.num_classes is None:
-        raise UsageError("This extractor has no classes, so the scores that need them cannot be computed with it.")
+        raise UsageError(
+            "This extractor has no classes, so the scores that need them cannot be computed with it: choose another "
+            "with --features, or leave them out."
+        )
     device = torch.device(device)
     keys = [] if keys is None else keys
     extractor.eval()
