@@ -223,7 +223,8 @@ def test_a_key_names_the_type_and_the_device_and_the_batch(tmp_path: Path, monke
 
     monkeypatch.setattr("ganzoo.evaluation.features.cache_key", listened)
     pixels, changed = images(CHUNK, 0), dict[str, Any]()
-    for number, change in enumerate(({}, {"dtype": "float64"}, {"device": "cuda"}, {"batch": 1}, {})):
+    changes: tuple[dict[str, Any], ...] = ({}, {"dtype": "float64"}, {"device": "cuda"}, {"batch": 1}, {})
+    for number, change in enumerate(changes):
         changed.clear()
         changed |= change
         chunk, known = Linear(), Linear()

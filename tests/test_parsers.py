@@ -9,10 +9,7 @@ import gzip
 import io
 import json
 import math
-import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,55 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from odd_bytes import ODD, SIDES, SOME, TREE, a_value_or_a_sentence, damaged
 
-from ganzoo.api import Spec, UsageError
-from ganzoo.config import resolve
-from ganzoo.data.files import ImageFiles, list_images
-from ganzoo.data.images import choose_shape, common_shape, decode_images
-from ganzoo.errors import GanzooError
 from ganzoo.evaluation.statistics import Gaussian
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.nn.weights import layouts, load_tensors, metadata_of, save_tensors
-from ganzoo.outputs.source import open_source
-from ganzoo.training.run import Run
 from ganzoo_datasets import NpzConfig
 from ganzoo_datasets.idx import read_idx
 from ganzoo_datasets.npz_source import _look, npz_source
-
-SOME = settings(max_examples=40)
-ODD = st.none() | st.booleans() | st.integers(-2, 9) | st.integers() | st.floats() | st.text(max_size=4)
-TREE = st.recursive(
-    ODD, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner), max_leaves=6
-)
-SIDES = st.lists(st.integers(0, 3) | st.sampled_from((-1, 2**31, 2**63, 10**30)), max_size=4)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("parsers")
-
-
-@contextmanager
-def a_value_or_a_sentence() -> Iterator[None]:
-    """Passes over a GanzooError that says something, and over nothing else; warnings are errors here, as everywhere."""
-    try:
-        yield
-    except GanzooError as err:
-        if not str(err).strip():
-            pytest.fail("The error says nothing.")
-
-
-@st.composite
-def damaged(draw: st.DrawFn, blob: bytes) -> bytes:
-    """``blob`` with a few bytes replaced, cut out or put in, or without its end."""
-    raw = bytearray(blob)
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(raw)))
-        raw[at : at + draw(st.integers(0, 8))] = draw(st.binary(max_size=8))
-    return bytes(raw[: draw(st.none() | st.integers(0, len(raw)))])
 
 
 # Arrays in an npz
@@ -163,6 +126,27 @@ def test_statistics_come_back(folder: Path, numbers: list[float], count: int | N
     assert torch.equal(after.mean, before.mean)
     assert torch.allclose(after.covariance, covariance, rtol=1e-15)
     assert (after.count, after.extractor) == (count, digest)
+
+
+@SOME
+@given(
+    st.integers(1, 4),
+    st.sampled_from(((5, 3), (5, 3, 1), (5, 3, 3), (3, 5, 7))),
+    st.integers(0, 2**32),
+    st.booleans(),
+)
+def test_data_sets_come_back(folder: Path, count: int, shape: tuple[int, ...], seed: int, labelled: bool) -> None:
+    rng = np.random.default_rng(seed)
+    pixels, labels = rng.integers(0, 256, (count, *shape), dtype=np.uint8), rng.permutation(count)
+    file = folder / "d.npz"
+    arrays: dict[str, Any] = {"images": pixels} | ({"labels": labels} if labelled else {})
+    np.savez(file, **arrays)
+    _look.cache_clear()
+    found, classes = npz_source(NpzConfig(path=file)).read()
+    first = pixels[:, None] if len(shape) == 2 else pixels if shape[0] == 3 else pixels.transpose(0, 3, 1, 2)
+    assert np.array_equal(found, first)
+    assert (classes is None) != labelled
+    assert classes is None or np.array_equal(classes, labels)
 
 
 # Tensors in a safetensors file
@@ -263,142 +247,3 @@ def test_idx_files(folder: Path, blob: bytes, ndim: int) -> None:
         found = read_idx(folder / "x", ndim)
         assert found.ndim == ndim
         assert found.size <= 2**16
-
-
-# Image files
-
-FORMATS = {"PNG": "png", "BMP": "bmp", "PPM": "ppm", "TIFF": "tif", "GIF": "gif", "JPEG": "jpg", "WEBP": "webp"}
-
-
-def image_of(kind: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, kind)
-    return out.getvalue()
-
-
-@cache
-def sound_image(kind: str) -> bytes:
-    return image_of(kind, np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8))
-
-
-def read_image(folder: Path, suffix: str, blob: bytes) -> None:
-    place = folder / "images"
-    place.mkdir(exist_ok=True)
-    for old in place.iterdir():
-        old.unlink()
-    (place / f"x.{suffix}").write_bytes(blob)
-    files = list_images(place)
-    with a_value_or_a_sentence():
-        channels, height, width = common_shape(files)
-        assert channels in (1, 3)
-        assert height >= 1 <= width
-    with a_value_or_a_sentence():
-        shape = choose_shape(files)
-        found, kept = decode_images(files, shape)
-        assert found.shape == (1, *shape)
-        assert kept == [0]
-
-
-@SOME
-@given(st.sampled_from(sorted(FORMATS)).flatmap(lambda kind: st.tuples(st.just(kind), damaged(sound_image(kind)))))
-def test_damaged_images(folder: Path, case: tuple[str, bytes]) -> None:
-    read_image(folder, FORMATS[case[0]], case[1])
-
-
-@SOME
-@given(
-    st.binary(max_size=40).map(lambda tail: sound_image("PNG")[:16] + tail)
-    | st.lists(st.integers() | st.sampled_from(("5", "#", "\n")), max_size=5).map(
-        lambda parts: ("P6 " + " ".join(map(str, parts)) + "\n").encode() + bytes(60)
-    )
-    | st.binary(max_size=40).map(lambda tail: b"GIF89a" + tail)
-    | st.binary(max_size=40).map(lambda tail: b"BM" + tail)
-    | st.binary(max_size=40).map(lambda tail: b"II*\0\x08\0\0\0" + tail)
-    | st.binary(max_size=40),
-    st.sampled_from(sorted(FORMATS.values())),
-)
-def test_headers_of_images(folder: Path, blob: bytes, suffix: str) -> None:
-    read_image(folder, suffix, blob)
-
-
-@SOME
-@given(
-    st.sampled_from(("PNG", "BMP", "PPM", "TIFF")),
-    st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from((1, 3))),
-    st.integers(0, 2**32),
-)
-def test_pixels_come_back(folder: Path, kind: str, size: tuple[int, int, int], seed: int) -> None:
-    height, width, channels = size
-    pixels = np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)
-    (folder / f"one.{FORMATS[kind]}").write_bytes(image_of(kind, pixels[..., 0] if channels == 1 else pixels))
-    found, _ = decode_images(ImageFiles(folder, (f"one.{FORMATS[kind]}",)), (channels, height, width))
-    assert np.array_equal(found[0], pixels.transpose(2, 0, 1))
-
-
-# config.json
-
-KEYS = ("format", "config", "spec", "versions", "shape", "num_classes", "gen", "disc", "name", "run", "steps", "width")
-TABLES = st.recursive(
-    ODD | st.sampled_from(("ganzoo-run/1", "ganzoo-export/1", "mlp", "ring")),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
-    max_leaves=8,
-)
-
-
-@cache
-def sound_config() -> dict[str, Any]:
-    config = resolve()
-    spec = config.spec()
-    told = {"shape": list(spec.shape), "num_classes": spec.num_classes}
-    saved: dict[str, Any] = json.loads(json.dumps({"format": "ganzoo-run/1", "config": config.to_dict(), "spec": told}))
-    return saved
-
-
-@st.composite
-def another_config(draw: st.DrawFn) -> bytes:
-    """A sound one with something else in one place, however deep."""
-    tree: dict[str, Any] = json.loads(json.dumps(sound_config()))
-    place: Any = tree
-    while True:
-        key = draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
-        inside = place[key]
-        if not isinstance(inside, (dict, list)) or not inside or not draw(st.integers(0, 3)):
-            break
-        place = inside
-    place[key] = draw(TABLES)
-    return json.dumps(tree).encode()
-
-
-@settings(max_examples=80)
-@given(
-    another_config()
-    | TABLES.map(lambda tree: json.dumps(tree).encode())
-    | damaged(json.dumps(sound_config()).encode())
-    | st.binary(max_size=32)
-)
-def test_records_of_runs(folder: Path, blob: bytes) -> None:
-    (folder / "run").mkdir(exist_ok=True)
-    (folder / "run" / "config.json").write_bytes(blob)
-    with a_value_or_a_sentence():
-        assert isinstance(Run.open(folder / "run").spec, Spec)
-    with a_value_or_a_sentence():
-        assert open_source(folder / "run").kind in ("run", "export")
-
-
-def test_a_record_comes_back(folder: Path) -> None:
-    (folder / "whole").mkdir()
-    run = Run(folder / "whole", resolve(), resolve().spec())
-    run.write_config({})
-    again = Run.open(folder / "whole")
-    assert (again.config, again.spec) == (run.config, run.spec)
-
-
-def test_the_watch_lets_nothing_else_pass() -> None:
-    with pytest.raises(ValueError, match="x"), a_value_or_a_sentence():
-        raise ValueError("x")
-    with pytest.raises(pytest.fail.Exception), a_value_or_a_sentence():
-        raise UsageError(" ")
-    with pytest.raises(UserWarning), a_value_or_a_sentence():
-        warnings.warn("x", stacklevel=1)
-    with a_value_or_a_sentence():
-        raise UsageError("A sentence.")
