@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from commands import Done, Ganzoo
 from hypothesis import HealthCheck, settings
 
+from ganzoo import cli
 from ganzoo.plugins import loaded
 
 # A busy machine is no reason to fail: no test here measures time.
@@ -22,6 +26,22 @@ def hiccups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     loaded.cache_clear()
     yield
     monkeypatch.undo()
+    loaded.cache_clear()
+
+
+@pytest.fixture
+def ganzoo(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ganzoo]:
+    """The command line in this process, in an empty folder; plugins that it loads are forgotten."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANZOO_PLUGINS", "")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    loaded.cache_clear()
+
+    def run(*args: str) -> Done:
+        code = cli.main(list(args))
+        return Done(code, *capsys.readouterr())
+
+    yield run
     loaded.cache_clear()
 
 

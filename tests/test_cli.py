@@ -7,47 +7,16 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from commands import Ganzoo
 
 from ganzoo import cli
 from ganzoo.errors import DivergedError, Interrupted, MissingError
-from ganzoo.plugins import loaded
 from ganzoo.registry import list_components
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Ganzoo = Callable[..., Done]
-
-
-@pytest.fixture
-def ganzoo(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ganzoo]:
-    """The command line in this process, in an empty folder; plugins that it loads are forgotten."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GANZOO_PLUGINS", "")
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*args: str) -> Done:
-        code = cli.main(list(args))
-        return Done(code, *capsys.readouterr())
-
-    yield run
-    loaded.cache_clear()
 
 
 def test_help_names_every_command(ganzoo: Ganzoo) -> None:

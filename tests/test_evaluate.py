@@ -43,6 +43,15 @@ def run(home: Path) -> Path:
     return ganzoo.train({**TINY, **settings}).path
 
 
+PLAIN: dict[str, Any] = {**TINY, "gen": "dcgan", "data.size": 8, "disc.norm": "none"}
+
+
+@pytest.fixture(scope="module")
+def plain(home: Path) -> Path:
+    """An unconditional one."""
+    return ganzoo.train({**PLAIN, "run.out": str(home), "run.name": "plain"}).path
+
+
 @pytest.fixture(scope="module")
 def ring(home: Path) -> Path:
     return ganzoo.train({**TINY, "data": "ring", "run.out": str(home), "run.name": "ring"}).path
@@ -125,6 +134,51 @@ def test_order_changes_nothing(home: Path) -> None:
     np.savez(home / "b.npz", images=samples[torch.randperm(300, generator=torch.Generator().manual_seed(1))].numpy())
     a, b = (evaluate(home / name, against="digits", metrics=["fid"])["fid"] for name in ("a.npz", "b.npz"))
     assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_the_size_of_batches_changes_next_to_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(home / "c.npz", images=digits().samples[:300].numpy())
+    asked: dict[str, Any] = {"against": "digits", "metrics": ["fid", "kid", "prc"], "real_samples": 500}
+    whole = evaluate(home / "c.npz", **asked)
+    monkeypatch.setattr("ganzoo.evaluation.features.BATCH", 7)
+    monkeypatch.setenv("GANZOO_CACHE", str(home / "by seven"))
+    for one, other in zip(evaluate(home / "c.npz", **asked).scores, whole.scores, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-5, abs=1e-7)
+
+
+def test_what_changed_is_never_served_from_the_cache(
+    run: Path, plain: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One name and path, and behind it other pixels or weights; or another number of them."""
+    real, eyes = home / "real.npz", home / "eyes"
+    pixels = digits().samples[:200].numpy().copy()
+    other = ganzoo.train({**PLAIN, "run.out": str(home), "run.name": "seed 5", "run.seed": 5}).path
+    asked: dict[str, Any] = {"against": str(real), "metrics": ["fid"], "samples": 60, "real_samples": 150}
+    asked |= {"features": "discriminator", "feature_options": {"run": str(eyes)}}
+
+    def put(source: Path) -> None:
+        shutil.rmtree(eyes, ignore_errors=True)
+        shutil.copytree(source, eyes)
+
+    def score(place: str) -> float:
+        monkeypatch.setenv("GANZOO_CACHE", str(home / place))
+        return float(evaluate(run, **asked)["fid"])
+
+    put(plain)
+    np.savez(real, images=pixels)
+    seen = [score("warm")]
+    assert score("warm") == seen[0]
+    for number, change in enumerate(("data", "count", "weights")):
+        if change == "data":
+            np.savez(real, images=255 - pixels)
+        elif change == "count":
+            asked["real_samples"] = 149
+        else:
+            put(other)
+        cold = score(f"cold {number}")
+        assert score("warm") == cold
+        assert cold not in seen
+        seen.append(cold)
 
 
 def test_saved_statistics_stand_for_the_data(run: Path, home: Path) -> None:
@@ -211,6 +265,7 @@ def test_images_that_cannot_be_scored_are_a_sentence(home: Path, images: Path, r
         with pytest.raises(GanzooError) as caught:
             evaluate(path, **asked)
         assert sentence in str(caught.value)
+        assert str(caught.value).endswith(".")
 
     refused(images, "say so with --against DATASET", metrics=["fid"], features="digit-cnn")
     refused(images, "has 120 samples, fewer than the 500 asked for", against="digits", samples=500)
@@ -218,14 +273,48 @@ def test_images_that_cannot_be_scored_are_a_sentence(home: Path, images: Path, r
     refused(images, "nowhere to keep the result", against="digits", update=True)
     refused(write_images(home / "mixed", (8, 8), (9, 8)), "different sizes (8x8 in 0.png, 9x8 in 1.png)")
     refused(write_images(home / "empty"), "holds no images")
+    refused(images, "empty holds no images", against=str(home / "empty"))
+    alone = write_images(home / "alone", (8, 8))
+    refused(alone, "FID needs at least 2 samples to score, and there is 1: take more", against="digits")
+    refused(images, "FID needs at least 2 real samples", against=str(alone), features="digit-cnn")
     refused(write_images(home / "large", (16, 8), (16, 8)), "their own size", against="digits")
-    refused(ring, "a feature network is for images", features="digit-cnn")
+    refused(images, "samples are images of 1x8x8 and those of ring are points in 2 dimensions", against="ring")
+    refused(ring, "a feature network and --ref-stats are for images", features="digit-cnn")
     broken = write_images(home / "broken", (8, 8), (8, 8), (8, 8))
     data = (broken / "1.png").read_bytes()
     (broken / "1.png").write_bytes(data[: len(data) // 2])
-    refused(broken, "1.png", against="digits", metrics=["fid"])
+    for path, asked in ((broken, "digits"), (images, str(broken))):  # nothing is skipped where scores are compared
+        for words in (f"The image 1.png in {broken} cannot be read", "): mend or remove it."):
+            refused(path, words, against=asked, metrics=["fid"], features="digit-cnn")
     with pytest.raises(MissingError, match="no run, export, folder or file of images"):
         evaluate(home / "nosuch")
+
+
+def test_what_cannot_be_is_refused_before_the_work(
+    run: Path, plain: Path, images: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def stage(title: str, total: int) -> Any:
+        begun.append(title)
+        return begun.append
+
+    monkeypatch.setenv("GANZOO_CACHE", str(home / "none yet"))
+    np.savez(home / "seven.npz", mu=np.zeros(7), sigma=np.eye(7))
+    seven = home / "seven.npz"
+    for path, asked, sentence in (
+        (run, {"ref_stats": seven}, "have 7 features and the extractor digit-cnn has 96"),
+        (run, {"ref_stats": seven, "metrics": ["kid"]}, "--ref-stats is for fid"),
+        (images, {"metrics": ["kid"], "features": "inception"}, "say so with --against DATASET"),
+        (images, {"against": "digits", "samples": 500}, "fewer than the 500 asked for"),
+        (run, {"weights": seven}, "The extractor digit-cnn takes no weights; leave --weights out."),
+    ):
+        with pytest.raises(UsageError) as caught:
+            evaluate(path, progress=stage, **asked)
+        assert sentence in str(caught.value)
+    assert begun == []
+    with pytest.raises(UsageError, match="This extractor has no classes"):
+        evaluate(run, features="discriminator", feature_options={"run": str(plain)}, metrics=["classes"], samples=20)
 
 
 def test_inception_without_weights_says_where_they_go(run: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:

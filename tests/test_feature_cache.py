@@ -214,6 +214,27 @@ def test_the_key_depends_on_every_part() -> None:
     assert images_digest(torch.zeros(2)) != images_digest(torch.zeros(2, dtype=torch.int32))
 
 
+def test_a_key_names_the_type_and_the_device_and_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+
+    def listened(**parts: Any) -> str:
+        told.append(parts)
+        return cache_key(**parts | {name: value for name, value in changed.items() if name in parts})
+
+    monkeypatch.setattr("ganzoo.evaluation.features.cache_key", listened)
+    pixels, changed = images(CHUNK, 0), dict[str, Any]()
+    changes: tuple[dict[str, Any], ...] = ({}, {"dtype": "float64"}, {"device": "cuda"}, {"batch": 1}, {})
+    for number, change in enumerate(changes):
+        changed.clear()
+        changed |= change
+        chunk, known = Linear(), Linear()
+        run(pixels, chunk, FeatureCache(tmp_path / "chunks"))
+        settings: dict[str, Any] = {"total": CHUNK, "device": "cpu", "keep": ["moments"]}
+        extract_known(batches(pixels), known, data={}, cache=FeatureCache(tmp_path / "sets"), **settings)
+        assert (chunk.seen == 0) == (known.seen == 0) == (number == 4)
+    assert all(parts["dtype"] == "float32" and parts["device"] == "cpu" and "batch" in parts for parts in told)
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "swap"])
 def test_a_damaged_file_is_told_and_computed_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str

@@ -188,7 +188,9 @@ def test_a_broken_image_is_named_or_skipped(tmp_path: Path, caplog: pytest.LogCa
     files = list_images(tmp_path)
     with pytest.raises(UsageError, match=r"The image b/empty.jpg in .* cannot be read \(no image format"):
         choose_shape(files)
-    with pytest.raises(UsageError, match=r"The image a/cut.png in .*--on-bad-image skip"):
+    with pytest.raises(UsageError, match=r"The image a/cut.png in .*: mend or remove it, or .*--on-bad-image skip\.$"):
+        decode_images(files, (3, 64, 64), on_bad_image="refuse")
+    with pytest.raises(UsageError, match=r"The image a/cut.png in .*: mend or remove it\.$"):
         decode_images(files, (3, 64, 64))
     assert choose_shape(files, on_bad_image="skip") == (3, 64, 64)
     pixels, kept = decode_images(files, (3, 64, 64), on_bad_image="skip")

@@ -16,8 +16,9 @@ from ganzoo.api import Spec
 from ganzoo.backends import torch_fidelity
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.features import FeatureSet, extract
-from ganzoo.evaluation.metrics import METRICS, Evidence, keep_for, label, metrics_named
+from ganzoo.evaluation.metrics import Evidence, keep_for, label
 from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.registry import create
 
 ALL: Any = frozenset({"moments", "features", "logits"})

@@ -10,18 +10,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Done, Ganzoo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ganzoo import cli
 from ganzoo.cli.axes import split
 from ganzoo.errors import UsageError
-from ganzoo.plugins import loaded
 from ganzoo.sweep import claims
 from ganzoo.sweep.claims import Claims
 from ganzoo.sweep.grid import Cell, shard
@@ -31,34 +29,14 @@ TINY = "--data ring --gen mlp --disc mlp --gen.width 4 --disc.width 4 --batch-si
 HERE = f"-p {INLINE} --launcher inline"
 
 
-@dataclass(frozen=True)
-class Done:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Sweep = Callable[..., Done]
+Sweep = Callable[[str], Done]
 
 
 @pytest.fixture
-def sweep(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sweep]:
+def sweep(ganzoo: Ganzoo) -> Iterator[Sweep]:
     """``ganzoo sweep`` with a line of arguments, in this process and an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GANZOO_PLUGINS", "")
-    loaded.cache_clear()
-
-    def run(line: str) -> Done:
-        code = cli.main(["sweep", *line.split()])
-        return Done(code, *capsys.readouterr())
-
-    yield run
+    yield lambda line: ganzoo("sweep", *line.split())
     sys.modules.pop("inline_launcher", None)
-    loaded.cache_clear()
 
 
 def cells(sweep: Sweep, line: str) -> list[dict[str, Any]]:

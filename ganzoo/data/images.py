@@ -42,13 +42,18 @@ _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def choose_shape(
-    files: ImageFiles, *, size: int | None = None, channels: Channels = "auto", on_bad_image: OnBadImage = "refuse"
+    files: ImageFiles,
+    *,
+    size: int | None = None,
+    channels: Channels = "auto",
+    on_bad_image: OnBadImage | None = None,
 ) -> tuple[int, int, int]:
     """The shape ``(C, H, W)`` that suits the images; looks at some of them.
 
     Without ``size``: the size that all surveyed images have, if networks can serve it and it is at most 128 a side;
     else the largest square up to 64 that networks can serve and that the median image's smaller side has.
     ``channels="auto"`` is one channel if all surveyed images are grey, by their pixels, else three.
+    ``on_bad_image`` is None where nobody can choose to skip one; the sentence then does not offer it.
 
     Raises:
         UsageError: an image cannot be read, and ``on_bad_image`` does not say to skip it.
@@ -83,7 +88,7 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     sizes = []
     with files.open() as read, _strict_pillow():
         for name in files.names:
-            with _reading(files, name, "refuse"):
+            with _reading(files, name, None):
                 sizes.append(_size_of(read(name)))
             if sizes[-1] != sizes[0]:
                 (height, width), (other_height, other_width) = sizes[0], sizes[-1]
@@ -100,12 +105,13 @@ def decode_images(
     shape: tuple[int, int, int],
     *,
     fit: Fit = "crop",
-    on_bad_image: OnBadImage = "refuse",
+    on_bad_image: OnBadImage | None = None,
 ) -> tuple[Pixels, list[int]]:
     """All images as ``[N, C, H, W]`` uint8, and the indices of those that were kept.
 
     The first frame counts, turned as its EXIF data say; what is transparent becomes white. ``fit`` makes other
     proportions fit: ``crop`` cuts the middle out, ``pad`` adds black, ``stretch`` distorts. Resizing is Lanczos.
+    ``on_bad_image`` is as for :func:`choose_shape`.
 
     Raises:
         UsageError: an image cannot be read (named, with the reason) and is not to be skipped; all of them cannot;
@@ -243,7 +249,7 @@ def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 @contextmanager
 def _reading(
-    files: ImageFiles, name: str, on_bad_image: OnBadImage, bad: dict[str, str] | None = None
+    files: ImageFiles, name: str, on_bad_image: OnBadImage | None, bad: dict[str, str] | None = None
 ) -> Iterator[None]:
     """Turns whatever a broken file raises into one sentence, or into an entry of ``bad`` if it is to be skipped."""
     from PIL import UnidentifiedImageError
@@ -254,10 +260,10 @@ def _reading(
         reason = " ".join(str(err).split()) or type(err).__name__
         if isinstance(err, UnidentifiedImageError):
             reason = "no image format that is known here"
-        if on_bad_image == "refuse":
+        if on_bad_image != "skip":
+            offer = ", or skip such images with --on-bad-image skip" if on_bad_image is not None else ""
             raise UsageError(
-                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it, or skip such images "
-                "with --on-bad-image skip."
+                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it{offer}."
             ) from err
         if bad is not None:
             bad[name] = reason

@@ -17,15 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from ganzoo.data.roots import cache_home
 from ganzoo.errors import GanzooError
-from ganzoo.nn.weights import load_tensors, metadata_of, save_tensors
+from ganzoo.nn.weights import bytes_of, content_hash, load_tensors, metadata_of, save_tensors
 
 _LOG: Final = logging.getLogger("ganzoo")
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what is kept and how it is made; a change makes every older file unknown."""
 FOLDER: Final = "features"
 
@@ -61,7 +60,7 @@ def cache_key(**parts: Any) -> str:
 def images_digest(images: Tensor) -> str:
     """Hex SHA-256 of ``images`` uint8 on the CPU: of their shape and their bytes."""
     made = hashlib.sha256(repr((str(images.dtype), tuple(images.shape))).encode())
-    made.update(_bytes(images))
+    made.update(bytes_of(images))
     return made.hexdigest()
 
 
@@ -95,7 +94,7 @@ class FeatureCache:
     def store(self, kind: str, key: str, tensors: Mapping[str, Tensor]) -> bool:
         """Keep tensors under a key; whether that worked, since a full disk is no reason to lose a result."""
         try:
-            save_tensors(self._path(kind, key), tensors, {"digest": _digest(key, tensors), "kind": kind, "key": key})
+            save_tensors(self._path(kind, key), tensors, {"digest": content_hash(tensors), "kind": kind, "key": key})
         except GanzooError as err:
             _LOG.warning("Features are not kept for the next time: %s", err)
             return False
@@ -136,19 +135,7 @@ class FeatureCache:
 
 def _checked(path: Path, key: str, expected: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     tensors = load_tensors(path, expected)
-    if metadata_of(path).get("digest") != _digest(key, tensors):
-        raise GanzooError(f"{path} does not have the hash that it was written with.")
+    told = metadata_of(path)
+    if told.get("key") != key or told.get("digest") != content_hash(tensors):
+        raise GanzooError(f"{path} does not hold what it was written with.")
     return tensors
-
-
-def _digest(key: str, tensors: Mapping[str, Tensor]) -> str:
-    made = hashlib.sha256(key.encode())
-    for name, tensor in sorted(tensors.items()):
-        made.update(repr((name, str(tensor.dtype), tuple(tensor.shape))).encode())
-        made.update(_bytes(tensor))
-    return made.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor, without a copy of those on the CPU."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.classes import class_scores, stacked_scores
-from ganzoo.evaluation.metrics import METRICS, Evidence, Metric
+from ganzoo.evaluation.metrics import Evidence
 from ganzoo.evaluation.modes import mode_scores
 from ganzoo.evaluation.result import Score
 
@@ -61,15 +61,3 @@ def _predicted(evidence: Evidence) -> tuple[Tensor, int]:
             "with --features, such as digit-cnn for digits."
         )
     return logits.argmax(1), logits.shape[1]
-
-
-METRICS |= {
-    metric.name: metric
-    for metric in (
-        Metric("classes", frozenset({"logits", "classes"}), True, count_classes, "Classes drawn, and how evenly."),
-        Metric(
-            "accuracy", frozenset({"logits", "classes", "labels"}), True, check_classes, "Classes drawn as asked for."
-        ),
-        Metric("modes", frozenset({"points", "centres"}), True, count_modes, "Modes of known Gaussians covered."),
-    )
-}

@@ -13,16 +13,16 @@ from typing import Any, Final
 from ganzoo import __version__
 from ganzoo.api import Spec
 from ganzoo.errors import UsageError
-from ganzoo.evaluation import counting  # noqa: F401  its metrics
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.features import FeatureSet
-from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.metrics import INCEPTION, METRICS, Metric, metrics_named
+from ganzoo.evaluation.judge import Judge, refuse_without_reference
+from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference, open_reference
 from ganzoo.evaluation.result import Result
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.evaluation.subjects import Subject, open_subject
+from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
 from ganzoo.registry import build, registry
 
@@ -104,6 +104,8 @@ def evaluate(
     _check_kind(wanted or (), subject)
     root = Path(data_root) if data_root is not None else None
     reference = open_reference(against, subject, root)
+    refuse_without_reference(wanted or (), there=reference is not None or ref_stats is not None)
+    statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
     name, extractor = None, None
     if subject.spec.is_image:
         name = features or (reference.extractor if reference else None) or INCEPTION
@@ -112,8 +114,8 @@ def evaluate(
             options["weights"] = str(weights)
         extractor = build_extractor(name, options, subject.spec, reference).to(target)
     elif features or weights or ref_stats:
-        raise UsageError("Points are judged as they are; a feature network is for images.")
-    statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
+        raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
+    n = count_for(subject, extractor, samples)
     judge = Judge(
         wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None),
         extractor=extractor,
@@ -128,7 +130,6 @@ def evaluate(
     )
     if save_stats is not None:
         _save(judge, Path(save_stats))
-    n = count_for(subject, extractor, samples)
     scores, details = judge.scores(subject, n, seed)
     protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
     result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))

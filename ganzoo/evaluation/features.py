@@ -76,6 +76,7 @@ def extract(
     keep: Collection[Keep],
     on_progress: Progress | None = None,
     cache: FeatureCache | None = None,
+    keys: list[str] | None = None,
 ) -> FeatureSet:
     """Run images through an extractor.
 
@@ -91,20 +92,45 @@ def extract(
         keep: what the metrics need.
         on_progress: is told after every chunk; what it raises ends the work, as KeyboardInterrupt does.
         cache: where chunks are kept; None for nowhere.
+        keys: gets the key of each chunk, for who wants to forget them.
 
     Raises:
         UsageError: there are fewer images than ``total``, none were asked for, or logits of an extractor without any.
         GanzooError: images or features are not what the contract says.
     """
-    return _extract(
-        batches,
-        extractor,
-        total=total,
-        device=torch.device(device),
-        keep=keep,
-        on_progress=on_progress,
-        cache=cache,
-        keys=[],
+    if total < 1:
+        raise UsageError("An evaluation needs at least one image; raise --samples.")
+    if "logits" in keep and extractor.num_classes is None:
+        raise UsageError(
+            "This extractor has no classes, so the scores that need them cannot be computed with it: choose another "
+            "with --features, or leave them out."
+        )
+    device = torch.device(device)
+    keys = [] if keys is None else keys
+    extractor.eval()
+    few = total <= extractor.dim  # then the features themselves are the smaller and the more exact statistics
+    moments = Moments(extractor.dim) if "moments" in keep and not few else None
+    features = _buffer(total, extractor.dim) if "features" in keep or ("moments" in keep and few) else None
+    logits = _buffer(total, extractor.num_classes or 0) if "logits" in keep else None
+    labels: list[Tensor] | None = []
+    done = 0
+    for images, classes in _chunks(batches, total):
+        found = _chunk(images, extractor, device, cache, keys)
+        part = slice(done, done + len(images))
+        if moments is not None:
+            moments.update(found.features)
+        if features is not None:
+            features[part] = found.features
+        if logits is not None and found.logits is not None:
+            logits[part] = found.logits
+        labels = None if labels is None or classes is None else [*labels, classes]
+        done += len(images)
+        if on_progress is not None:
+            on_progress(done, total)
+    if done < total:
+        raise UsageError(f"There are {done:,} images and {total:,} are asked for; lower --samples.")
+    return FeatureSet(
+        total, extractor.digest, moments, features, logits, torch.cat(labels) if labels is not None else None
     )
 
 
@@ -149,15 +175,8 @@ def extract_known(
             *(found.get(name) for name in ("features", "logits", "labels")),
         )
     keys: list[str] = []
-    made = _extract(
-        batches,
-        extractor,
-        total=total,
-        device=torch.device(device),
-        keep=keep,
-        on_progress=on_progress,
-        cache=cache,
-        keys=keys,
+    made = extract(
+        batches, extractor, total=total, device=device, keep=keep, on_progress=on_progress, cache=cache, keys=keys
     )
     tensors = {} if made.moments is None else {f"moments.{k}": v for k, v in made.moments.state_dict().items()}
     rest = {"features": made.features, "logits": made.logits, "labels": made.labels}
@@ -165,49 +184,6 @@ def extract_known(
     if cache.store("set", key, tensors):
         cache.forget("chunk", keys)
     return made
-
-
-def _extract(
-    batches: Batches,
-    extractor: Extractor,
-    *,
-    total: int,
-    device: torch.device,
-    keep: Collection[Keep],
-    on_progress: Progress | None,
-    cache: FeatureCache | None,
-    keys: list[str],
-) -> FeatureSet:
-    """The work of :func:`extract`; collects the keys of its chunks."""
-    if total < 1:
-        raise UsageError("An evaluation needs at least one image; raise --samples.")
-    if "logits" in keep and extractor.num_classes is None:
-        raise UsageError("This extractor has no classes, so the scores that need them cannot be computed with it.")
-    extractor.eval()
-    few = total <= extractor.dim  # then the features themselves are the smaller and the more exact statistics
-    moments = Moments(extractor.dim) if "moments" in keep and not few else None
-    features = _buffer(total, extractor.dim) if "features" in keep or ("moments" in keep and few) else None
-    logits = _buffer(total, extractor.num_classes or 0) if "logits" in keep else None
-    labels: list[Tensor] | None = []
-    done = 0
-    for images, classes in _chunks(batches, total):
-        found = _chunk(images, extractor, device, cache, keys)
-        part = slice(done, done + len(images))
-        if moments is not None:
-            moments.update(found.features)
-        if features is not None:
-            features[part] = found.features
-        if logits is not None and found.logits is not None:
-            logits[part] = found.logits
-        labels = None if labels is None or classes is None else [*labels, classes]
-        done += len(images)
-        if on_progress is not None:
-            on_progress(done, total)
-    if done < total:
-        raise UsageError(f"There are {done:,} images and {total:,} are asked for; lower --samples.")
-    return FeatureSet(
-        total, extractor.digest, moments, features, logits, torch.cat(labels) if labels is not None else None
-    )
 
 
 def _chunk(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.cache import FeatureCache, images_digest
 from ganzoo.evaluation.features import FeatureSet, extract, extract_known
-from ganzoo.evaluation.metrics import Evidence, Metric, keep_for
+from ganzoo.evaluation.metrics import Evidence, Metric, Need, keep_for
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference
 from ganzoo.evaluation.result import Score
@@ -22,6 +22,20 @@ from ganzoo.evaluation.subjects import Samples, Subject
 from ganzoo.nn import Extractor
 
 _COLOURS: Final = 3
+
+
+def refuse_without_reference(metrics: Iterable[Metric], *, there: bool) -> frozenset[Need]:
+    """Everything that the metrics need.
+
+    Raises:
+        UsageError: something to compare with is needed, and is not there.
+    """
+    needs = frozenset[Need]().union(*(metric.needs for metric in metrics))
+    if not there and needs & {"reference", "reference-features", "centres"}:
+        raise UsageError(
+            "Nobody knows which real data these samples are to be compared with: say so with --against DATASET."
+        )
+    return needs
 
 
 @dataclass(frozen=True)
@@ -76,12 +90,14 @@ class Judge:
     ) -> None:
         self.metrics, self.extractor, self.name, self.reference = tuple(metrics), extractor, name, reference
         self.device, self.cache, self.infinity, self.progress = device, cache, infinity, progress
-        needs = frozenset().union(*(metric.needs for metric in metrics))
-        if reference is None and statistics is None and needs & {"reference", "reference-features", "centres"}:
+        self._needs = refuse_without_reference(metrics, there=reference is not None or statistics is not None)
+        if statistics is not None and "reference" not in self._needs:
+            raise UsageError("None of these scores takes statistics of the real data: --ref-stats is for fid.")
+        if statistics is not None and extractor is not None and statistics.dim != extractor.dim:
             raise UsageError(
-                "Nobody knows which real data these samples are to be compared with: say so with --against DATASET."
+                f"The statistics of the reference have {statistics.dim:,} features and the extractor {name} has "
+                f"{extractor.dim:,}: use one extractor for both."
             )
-        self._needs = needs
         self.real = self._look_at_reference(statistics, real_samples)
 
     def scores(self, subject: Subject, n: int, seed: int) -> tuple[tuple[Score, ...], dict[str, Any]]:
@@ -141,6 +157,8 @@ class Judge:
         n = min(asked or reference.count or _DRAWN, reference.count or _MANY)
         if asked is not None and reference.count is not None and asked > reference.count:
             raise UsageError(f"{reference.name} has {reference.count:,} samples; ask for at most so many real ones.")
+        # The samples are read twice where the cache lacks their features: its key is the hash of all of them. To
+        # compute what may be there already, or to hold all pixels until that is known, would cost more than this.
         digest, shares = self._survey(reference, n)
         if statistics is not None and "reference-features" not in needs:
             return Real(statistics, statistics.count, _statistics_digest(statistics), shares)

@@ -1,6 +1,6 @@
 """The metrics: from features to scores. KID, IS, precision and recall are torch-fidelity's own code; FID is ours.
 
-A metric is a row of :data:`METRICS`; what it needs decides what is computed and kept for it.
+All metrics there are stand in :mod:`ganzoo.evaluation.table`; what one needs decides what is computed and kept for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ganzoo.api import Spec
 from ganzoo.backends import torch_fidelity
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import UsageError
 from ganzoo.evaluation.features import FeatureSet, Keep
 from ganzoo.evaluation.result import Score
 from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance
@@ -36,10 +36,12 @@ SMALL: Final = 2048
 KID_SUBSET: Final = 1000
 _KID_SUBSETS: Final = 100
 _KID_LEAST: Final = 10
+_FID_LEAST: Final = 2
 _IS_SPLITS: Final = 10
 _IS_PER_CLASS: Final = 40
 """Samples for each class below which the inception score is said to be biased; 50,000 for 1,008 are customary."""
 _NEIGHBOURS: Final = 3
+_MORE: Final = "take more, or name other scores with --metric"
 _BLOCK: Final = 1000
 """Rows of the distance matrix of precision and recall that are in memory at once: 200 MB beside 50,000 samples."""
 
@@ -143,7 +145,11 @@ def label(word: str, extractor: str, customary: str = INCEPTION) -> str:
 
 def fid(evidence: Evidence) -> tuple[Score, ...]:
     """Fréchet distance, and its extrapolation where asked for."""
-    fake, real = evidence.scored(), evidence.reference()
+    fake = evidence.scored()
+    for few, whose in ((fake, "samples to score"), (evidence.real, "real samples")):
+        if isinstance(few, FeatureSet) and few.count < _FID_LEAST:
+            raise UsageError(f"FID needs at least {_FID_LEAST} {whose}, and there is {few.count}: {_MORE}.")
+    real = evidence.reference()
     distance = frechet_distance(fake.gaussian(), real)
     scores = [_fid("fid", "FID", distance, evidence, bias_note(fake.count, real))]
     if evidence.infinity:
@@ -178,7 +184,7 @@ def kid(evidence: Evidence) -> tuple[Score, ...]:
     fake, real = evidence.pair("KID")
     fewest = min(len(fake), len(real))
     if fewest < _KID_LEAST:
-        raise UsageError(f"KID needs at least {_KID_LEAST} samples on each side, and there are {fewest}.")
+        raise UsageError(f"KID needs at least {_KID_LEAST} samples on each side, and there are {fewest}: {_MORE}.")
     size, note = evidence.kid_subset, ""
     if size > fewest:
         size = max(fewest // 2, 2)
@@ -196,23 +202,25 @@ def isc(evidence: Evidence) -> tuple[Score, ...]:
     if logits is None:
         raise UsageError(f"The inception score needs class scores, which the extractor {evidence.extractor} has not.")
     if len(logits) < _IS_SPLITS:
-        raise UsageError(f"The inception score needs at least {_IS_SPLITS} samples, and there are {len(logits)}.")
+        raise UsageError(
+            f"The inception score needs at least {_IS_SPLITS} samples, and there are {len(logits)}: {_MORE}."
+        )
     found = _module("metric_isc").isc_features_to_metric(logits, _IS_SPLITS, True, evidence.seed)
     mean, std = found["inception_score_mean"], found["inception_score_std"]
-    few = len(logits) < _IS_PER_CLASS * logits.shape[1]
-    note = (
-        f"biased downwards: {len(logits) // _IS_SPLITS:,} samples in a split, {logits.shape[1]:,} classes"
-        if few
-        else ""
-    )
+    size, note = len(logits) // _IS_SPLITS, ""
+    if len(logits) < _IS_PER_CLASS * logits.shape[1]:
+        note = f"biased downwards: {size:,} sample{'s' * (size > 1)} in a split, {logits.shape[1]:,} classes"
     return (Score("isc", label("IS", evidence.extractor), mean, "higher", std, evidence.note(note)),)
 
 
 def prc(evidence: Evidence) -> tuple[Score, ...]:
     """Precision, recall and their harmonic mean, by the third nearest neighbours."""
     fake, real = evidence.pair("Precision and recall")
-    if min(len(fake), len(real)) <= _NEIGHBOURS:
-        raise UsageError(f"Precision and recall need more than {_NEIGHBOURS} samples on each side.")
+    fewest = min(len(fake), len(real))
+    if fewest <= _NEIGHBOURS:
+        raise UsageError(
+            f"Precision and recall need more than {_NEIGHBOURS} samples on each side, and there are {fewest}: {_MORE}."
+        )
     found = _module("metric_prc").prc_features_to_metric(
         fake, real, prc_neighborhood=_NEIGHBOURS, prc_batch_size=_BLOCK, save_cpu_ram=True, verbose=False
     )
@@ -224,38 +232,6 @@ def prc(evidence: Evidence) -> tuple[Score, ...]:
         )
         for key, word in names.items()
     )
-
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features."),
-        Metric("kid", frozenset({"features", "reference-features"}), True, kid, "Kernel distance of features."),
-        Metric("isc", frozenset({"logits"}), True, isc, "Inception score: how sure and how varied the classes are."),
-        Metric(
-            "prc",
-            frozenset({"features", "reference-features"}),
-            False,
-            prc,
-            "Precision and recall by nearest neighbours.",
-        ),
-    )
-}
-"""Name -> metric. Other modules of the core add theirs."""
-
-
-def metrics_named(names: Iterable[str]) -> list[Metric]:
-    """The metrics of these names, each once.
-
-    Raises:
-        UsageError: there is no metric of a name.
-    """
-    found = []
-    for name in dict.fromkeys(names):
-        if name not in METRICS:
-            raise UsageError(f"There is no metric {name!r}.{did_you_mean(name, METRICS)}")
-        found.append(METRICS[name])
-    return found
 
 
 def keep_for(metrics: Iterable[Metric], *, infinity: bool = False, reference: bool = False) -> frozenset[Keep]:

@@ -143,9 +143,15 @@ def _check(found: Spec, wanted: Spec, name: str) -> None:
     channels = [shape[0] for shape in (found.shape, wanted.shape)]
     if sizes[0] != sizes[1] or (found.is_image and channels[0] != channels[1] and set(channels) != {1, 3}):
         raise UsageError(
-            f"The samples have the shape {'x'.join(map(str, wanted.shape))} and those of {name} "
-            f"{'x'.join(map(str, found.shape))}; compare them with data of their own size."
+            f"The samples are {_kind(wanted)} and those of {name} are {_kind(found)}; compare them with data of "
+            "their own size."
         )
+
+
+def _kind(spec: Spec) -> str:
+    """``images of 1x8x8``, ``points in 2 dimensions``."""
+    shape = "x".join(map(str, spec.shape))
+    return f"images of {shape}" if spec.is_image else f"points in {shape} dimensions"
 
 
 def _title(choice: Choice) -> str:

@@ -9,14 +9,14 @@ import io
 import math
 import re
 import zipfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 
+from ganzoo.data.npz import ArrayHeader, array_header, array_names
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.evaluation.statistics import Gaussian
 from ganzoo.files import write_bytes
@@ -65,9 +65,11 @@ def read_statistics(path: Path) -> Gaussian:
         raise MissingError(f"There is no file {path} of statistics; write one with --save-stats.")
     try:
         found = _read(path)
-    except (ValueError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as err:
-        reason = " ".join(str(err).split())
-        raise UsageError(f"{path} is no npz of statistics that can be read ({reason}): write it anew.") from None
+    except GanzooError:
+        raise
+    except Exception as err:  # numpy evaluates a header as Python does, and raises whatever that raises
+        reason = " ".join(str(err).split()) or type(err).__name__
+        raise UsageError(f"{path} is no npz of statistics that can be read ({reason}): write it anew.") from err
     mean, covariance = found["mu"].astype(np.float64), found["sigma"].astype(np.float64)
     for name, array in (("mu", mean), ("sigma", covariance)):
         if not np.isfinite(array).all():
@@ -87,7 +89,7 @@ def read_statistics(path: Path) -> Gaussian:
 def _read(path: Path) -> dict[str, Array]:
     """The arrays that matter, their shapes and types checked."""
     with zipfile.ZipFile(path) as archive:
-        names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+        names = set(array_names(archive))
         lacking = [name for name in ("mu", "sigma") if name not in names]
         if lacking:
             there = ", ".join(sorted(names)[:8]) or "none"
@@ -104,33 +106,29 @@ def _read(path: Path) -> dict[str, Array]:
     return found
 
 
-def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    info = archive.getinfo(f"{name}.npy")
-    with archive.open(info) as file:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
-        size = file.tell() + math.prod(shape) * dtype.itemsize
-    if size != info.file_size:
-        raise ValueError(f"the header of {name} promises {size} bytes and there are {info.file_size}")
-    return shape, dtype
+def _header(archive: zipfile.ZipFile, name: str) -> ArrayHeader:
+    header = array_header(archive, name)
+    if header.promised != header.unpacked:
+        raise ValueError(f"the header of {name} promises {header.promised} bytes and there are {header.unpacked}")
+    return header
 
 
-def _check_shapes(path: Path, headers: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]) -> int:
+def _check_shapes(path: Path, headers: Mapping[str, ArrayHeader]) -> int:
     """How many features there are."""
-    shape, dim = headers["mu"][0], math.prod(headers["mu"][0])
-    if len(shape) != 1 or headers["sigma"][0] != (dim, dim) or not 1 <= dim <= _MOST_FEATURES:
+    shape, square = headers["mu"].shape, headers["sigma"].shape
+    dim = math.prod(shape)
+    if len(shape) != 1 or square != (dim, dim) or not 1 <= dim <= _MOST_FEATURES:
         raise UsageError(
-            f"{path} holds mu {list(shape)} and sigma {list(headers['sigma'][0])}; statistics are [F] and [F, F] "
+            f"{path} holds mu {list(shape)} and sigma {list(square)}; statistics are [F] and [F, F] "
             f"with F from 1 to {_MOST_FEATURES:,}."
         )
     for name in ("mu", "sigma"):
-        if headers[name][1].kind != "f":
-            raise UsageError(f"{path} holds {name} of {headers[name][1]}; statistics are floats.")
+        if headers[name].dtype.kind != "f":
+            raise UsageError(f"{path} holds {name} of {headers[name].dtype}; statistics are floats.")
     scalars = {"n": ("i", "u"), "extractor": ("U",)}
     for name, kinds in scalars.items():
         if name in headers:
-            shape, dtype = headers[name]
+            shape, dtype = headers[name].shape, headers[name].dtype
             if math.prod(shape) != 1 or dtype.kind not in kinds or dtype.itemsize > 4 * _LONGEST_TEXT:
                 raise UsageError(f"{path} holds {name} {list(shape)} of {dtype}, which is no such thing.")
     return dim

@@ -117,10 +117,14 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256, in hexadecimal, of names, types, shapes and every bit of the numbers."""
     found = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
-        plain = tensor.detach().to("cpu").contiguous()
         found.update(f"{name} {layout_of(tensor)}\n".encode())
-        found.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        found.update(bytes_of(tensor))
     return found.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """The numbers of a tensor as they lie in memory, without a copy if it is whole and on the CPU."""
+    return tensor.detach().to("cpu").contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def load_tensors(

@@ -7,7 +7,6 @@ Pixels are kept as uint8. Other integers must be in 0 .. 255; floats are scaled 
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ganzoo.api import Spec, UsageError
+from ganzoo.data.npz import ArrayHeader, array_header, array_names
 from ganzoo_datasets import NpzConfig
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -32,12 +31,6 @@ _INTEGERS: Final = ("b", "u", "i")
 _MAX_CHANNELS: Final = 4
 _MAX_UNPACKED: Final = 256 * 2**20
 _MAX_RATIO: Final = 100
-
-
-@dataclass(frozen=True)
-class _Header:
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,7 @@ def _look(config: NpzConfig, path: Path, _modified: int) -> NpzSource:
 
 def _choose(path: Path, asked: str | None, usual: tuple[str, ...], needed: str | None, option: str) -> str | None:
     with _reading(path), zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        names = array_names(archive)
     there = f"it has {', '.join(names) or 'no arrays'}"
     if asked is not None:
         if asked not in names:
@@ -108,30 +101,26 @@ def _choose(path: Path, asked: str | None, usual: tuple[str, ...], needed: str |
     return found
 
 
-def _header(path: Path, name: str) -> _Header:
+def _header(path: Path, name: str) -> ArrayHeader:
     with _reading(path), zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(f"{name}.npy")
-        with archive.open(info) as file:
-            version = npy.read_magic(file)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read(file)
-            size = file.tell() + math.prod(shape) * dtype.itemsize
-    where = f"The array {name!r} in {path}"
+        header = array_header(archive, name)
+    where, shape, dtype = f"The array {name!r} in {path}", header.shape, header.dtype
     if dtype.hasobject or dtype.kind not in (*_INTEGERS, "f"):
         raise UsageError(f"{where} is of {dtype}; store plain numbers.")
-    if size != info.file_size:
-        raise UsageError(f"{where} is cut off: its header promises {size} bytes and it has {info.file_size}.")
-    if info.file_size > _MAX_UNPACKED and info.file_size > _MAX_RATIO * info.compress_size:
+    size = header.unpacked
+    if header.promised != size:
+        raise UsageError(f"{where} is cut off: its header promises {header.promised} bytes and it has {size}.")
+    if size > _MAX_UNPACKED and size > _MAX_RATIO * header.packed:
         raise UsageError(
-            f"{where} unpacks to {info.file_size // info.compress_size} times its size, {info.file_size / 2**20:.0f} "
+            f"{where} unpacks to {size // header.packed} times its size, {size / 2**20:.0f} "
             "MiB, as files do that shall fill the memory; if it is sound, save it anew with numpy.savez."
         )
     if not shape or shape[0] == 0:
         raise UsageError(f"{where} is empty: it has the shape {shape}.")
-    return _Header(shape, dtype)
+    return header
 
 
-def _sample_shape(header: _Header, where: str) -> tuple[tuple[int, ...], bool]:
+def _sample_shape(header: ArrayHeader, where: str) -> tuple[tuple[int, ...], bool]:
     """Shape of a sample as a spec has it, and whether the array's channels come last."""
     shape = header.shape[1:]
     if len(shape) == 1 and header.dtype.kind == "f":

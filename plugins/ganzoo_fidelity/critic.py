@@ -51,7 +51,7 @@ class DiscriminatorFeatures(Extractor):
         except Exception as err:
             raise UsageError(
                 f"The discriminator of {config.run} gives no features of an image without a label "
-                f"({' '.join(str(err).split())[:120]}); name a run whose discriminator is not conditional."
+                f"({' '.join(str(err).split())[:120].rstrip('.')}); name a run whose discriminator is not conditional."
             ) from None
 
     def forward(self, images: Tensor) -> Features:

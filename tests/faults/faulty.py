@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import running
 import torch
 
 from ganzoo.config import Layer, resolve
@@ -25,14 +26,8 @@ from ganzoo.errors import GanzooError
 from ganzoo.training.start import resume_config, start
 
 TINY: dict[str, Any] = {
-    "data": "ring",
-    "gen.width": 4,
-    "disc.width": 4,
-    "gen.latent_dim": 4,
-    "run.batch_size": 8,
-    "run.samples": 4,
+    **running.TINY,
     "run.log_every": 5,
-    "run.sample_every": 0,
     "run.checkpoint_every": 5,
     "run.keep_last": 2,
     "run.name": "r",
