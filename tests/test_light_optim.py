@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn, optim
@@ -9,7 +12,7 @@ from torch import Tensor, nn, optim
 from ganzoo.nn import light_optim
 from ganzoo.nn.light_optim import torch_class
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "Adam": {"betas": (0.5, 0.9), "weight_decay": 0.1},
     "AdamW": {"fused": True},
     "RMSprop": {"foreach": True},
@@ -17,14 +20,14 @@ KINDS = {
 }
 
 
-def trained(kind: type[optim.Optimizer], options: dict[str, object]) -> tuple[list[Tensor], optim.Optimizer]:
+def trained(kind: Callable[..., optim.Optimizer], options: dict[str, Any]) -> tuple[list[Tensor], optim.Optimizer]:
     """Parameters after three steps, with a look at the state and back in between."""
     rng = torch.Generator().manual_seed(1)
     parameters = [nn.Parameter(torch.randn(5, 3, generator=rng)), nn.Parameter(torch.randn(3, generator=rng))]
     optimizer = kind(parameters, lr=0.01, **options)
     for _ in range(3):
         optimizer.zero_grad()
-        torch.autograd.backward(sum((p**4).sum() for p in parameters))
+        torch.autograd.backward([(p**4).sum() for p in parameters])
         optimizer.step()
         optimizer.load_state_dict(optimizer.state_dict())
     return [p.detach() for p in parameters], optimizer
@@ -50,7 +53,7 @@ def test_hooks_and_closures_are_served() -> None:
     def closure() -> float:
         optimizer.zero_grad()
         total = (parameter**2).sum()
-        total.backward()
+        torch.autograd.backward(total)
         return total.item()
 
     assert optimizer.step(closure) == 2.0

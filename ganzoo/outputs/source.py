@@ -36,7 +36,7 @@ _MAX_SAMPLE: Final = 2**26
 _MAX_CLASSES: Final = 2**20
 _ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-_DRAWS: Final = {Tensor.normal_, nn.init.normal_}
+_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, nn.init.normal_}
 
 Say = Callable[[str], None]
 
