@@ -152,6 +152,7 @@ def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
             yield _Candidate(value, value.partition(".")[0], "", value)
 
 
+@cache
 def _origin(dist: Distribution | None) -> tuple[str, str]:
     """Name, as the package index writes it, and version; an uninstall that stopped halfway leaves neither behind."""
     name, version = ((dist.metadata.get_all(key) or [""])[0] if dist else "" for key in ("Name", "Version"))

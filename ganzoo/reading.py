@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +34,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"cannot be read: {err}") from None
     is_json = path.suffix.lower() == ".json"
     try:
-        table = json.loads(text, object_pairs_hook=_once) if is_json else tomllib.loads(text)
+        table = json.loads(text, object_pairs_hook=_once) if is_json else _toml(text)
     except RecursionError:
         raise ValueError("is nested absurdly deep") from None
     except ValueError as err:
@@ -44,6 +43,12 @@ def read_table(path: Path) -> dict[str, Any]:
         raise ValueError(f"must hold a table of settings, not a {type(table).__name__}")  # noqa: TRY004
     _refuse_odd(table)
     return table
+
+
+def _toml(text: str) -> dict[str, Any]:
+    import tomllib  # compiles its expressions when it is imported, and few commands read TOML
+
+    return tomllib.loads(text)
 
 
 def _refuse_odd(table: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from ganzoo.registry import registry
 
 ARGUMENTS: Final = "ganzoo.arguments"
 """Where a context keeps the command line as it was given."""
+_PARAMETERS: Final = "ganzoo.parameters"
 
 
 @dataclass
@@ -92,10 +93,13 @@ class ChoosingCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         choosing = ctx.obj if isinstance(ctx.obj, Choosing) else Choosing()
-        params: list[click.Parameter] = list(component_options(self.components, choosing.config))
-        if choosing.config is not None:
-            params += typed_options(choosing.config, choosing.given.__setitem__, self.settings)
-        return params + super().get_params(ctx)
+        made: tuple[RunConfig | None, list[click.Parameter]] | None = ctx.meta.get(_PARAMETERS)
+        if made is None or made[0] is not choosing.config:  # click asks several times, and they are a hundred
+            params: list[click.Parameter] = list(component_options(self.components, choosing.config))
+            if choosing.config is not None:
+                params += typed_options(choosing.config, choosing.given.__setitem__, self.settings)
+            made = ctx.meta[_PARAMETERS] = (choosing.config, params)
+        return made[1] + super().get_params(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_sections(self.get_params(ctx), ctx, formatter)

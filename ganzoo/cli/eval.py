@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ganzoo.cli import terminal
+from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option
 from ganzoo.cli.typed import option_for, write_sections
 from ganzoo.errors import GanzooError, UsageError
@@ -114,8 +115,9 @@ def command(ctx: click.Context, /, *, subject: Path | None, cache: str | None, a
     if subject is None:
         raise UsageError("Say what to score: a run, an export, or a folder, a zip or an npz of images.")
 
-    from ganzoo.evaluation.evaluate import evaluate
-    from ganzoo.evaluation.progress import progress_for
+    with importing_torch():
+        from ganzoo.evaluation.evaluate import evaluate
+        from ganzoo.evaluation.progress import progress_for
 
     with progress_for(terminal.console(stderr=True)) as progress:
         result = evaluate(

@@ -10,6 +10,7 @@ import click
 from ganzoo.api import Spec
 from ganzoo.cli import terminal
 from ganzoo.cli.choosing import choosing_command, choosing_of
+from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import best_option, json_option
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.options import options_of
@@ -68,13 +69,15 @@ def command(
         refused = ["--gen"] * bool(given) + ["--shape"] * (shape is not None) + ["--classes"] * (classes is not None)
         if refused:
             raise click.UsageError(f"A run says itself what it holds; leave out {', '.join(refused)}.", ctx)
-        from ganzoo.outputs.export import export_run
+        with importing_torch():
+            from ganzoo.outputs.export import export_run
 
         folder = export_run(source, out, ema=ema, best=best, disc=with_disc, say=terminal.status)
     else:
         if out is None or shape is None or "gen" not in given:
             raise click.UsageError("A weights file does not say what it holds: add --gen, --shape and --out.", ctx)
-        from ganzoo.outputs.export import export_state_dict
+        with importing_torch():
+            from ganzoo.outputs.export import export_state_dict
 
         chosen = choosing_of(ctx).resolve().gen
         named = [option.name for option in options_of(chosen.component.config) if f"gen.{option.name}" in given]

@@ -15,6 +15,7 @@ import click
 from ganzoo import options, processes
 from ganzoo.cli import many, terminal
 from ganzoo.cli.choosing import ARGUMENTS, Choosing, choosing_command, choosing_of
+from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
@@ -151,8 +152,9 @@ def _train(choosing: Choosing, resume: str | None, *, allow_incompatible: bool, 
 def _train_until(
     stop: StopSignals, choosing: Choosing, resume: str | None, *, allow_incompatible: bool, quiet: bool
 ) -> Run:
-    from ganzoo.training.display import display_for
-    from ganzoo.training.start import resume_config, start
+    with importing_torch():
+        from ganzoo.training.display import display_for
+        from ganzoo.training.start import resume_config, start
 
     screen = terminal.console(stderr=True)
 
@@ -216,4 +218,5 @@ def _report(run: Run, *, as_json: bool, quiet: bool) -> None:
     if grid is not None:
         terminal.say(f"Samples  {grid}")
     terminal.say(f"Next     ganzoo sample {shlex.quote(str(where))}{plugins}")
+    terminal.say(f"         ganzoo eval {shlex.quote(str(where))}{plugins}")
     terminal.say(f"         ganzoo export {shlex.quote(str(where))}{plugins}")

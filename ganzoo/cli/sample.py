@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ganzoo.cli import terminal
+from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import best_option, json_option, plugin_option
 
 
@@ -48,7 +49,8 @@ def command(
     ganzoo sample runs/digits-dcgan-ns-001
     ganzoo sample my-export -n 10000 --out samples/
     """
-    from ganzoo.outputs.sampling import sample_to
+    with importing_torch():
+        from ganzoo.outputs.sampling import sample_to
 
     files = sample_to(
         source,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import Optimizer
 
 from ganzoo.config import OptimConfig
+from ganzoo.nn.light_optim import SGD, Adam, AdamW, RMSprop
 
 Schedule = Callable[[int], float]
 """Learning rate at a step (from 0)."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from ganzoo import __version__
 from ganzoo.api import CONDITIONAL, Choice, Kind, Spec
@@ -35,6 +36,7 @@ _MAX_SAMPLE: Final = 2**26
 _MAX_CLASSES: Final = 2**20
 _ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, nn.init.normal_}
 
 Say = Callable[[str], None]
 
@@ -221,7 +223,7 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
         GanzooError: the options make no network, or an absurdly large one.
     """
     try:
-        with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device("meta"), _Undrawn():
             network: nn.Module = build(choice, spec)
     except GanzooError:
         raise
@@ -229,6 +231,19 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
         reason = " ".join(str(err).split())[:200] or type(err).__name__
         raise GanzooError(f"{choice.component.kind} {choice.id} cannot be built for {spec}: {reason}.") from err
     return dict(network.state_dict())
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights on the ``meta`` device are not drawn: there is nothing to fill, and torch would load its compiler to try.
+
+    Shapes do not depend on it.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS and (drawn := args[0] if args else kwargs["tensor"]).is_meta:
+            return drawn
+        return func(*args, **kwargs)
 
 
 @contextmanager

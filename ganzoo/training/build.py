@@ -25,7 +25,7 @@ def build_bundle(
     They are built on the CPU from the seed, so that every device starts from the same weights, and then moved.
     """
     seed = config.run.seed
-    torch.manual_seed(derive_seed(seed, "init"))
+    torch.default_generator.manual_seed(derive_seed(seed, "init"))  # torch.manual_seed is slow: see Noise
     gen = cast("Generator", build(config.gen, spec)).to(device).train()
     disc = cast("Discriminator", build(config.disc, spec)).to(device).train()
     loss = cast("Loss", build(config.loss, spec)).to(device)

@@ -208,12 +208,14 @@ def _say_nothing(_: str) -> None:
 @contextmanager
 def _determinism(wanted: bool) -> Iterator[None]:
     """torch's deterministic algorithms for as long as the run lasts, if they are wanted."""
+    if not wanted:
+        yield  # even to ask for what is the case already imports torch's compiler
+        return
     import torch
 
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    if wanted:
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:

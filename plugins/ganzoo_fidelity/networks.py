@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import warnings
+from abc import abstractmethod
 from typing import Any, ClassVar, Final
 
 import torch
@@ -79,9 +80,9 @@ class FidelityExtractor(Extractor):
         """The tensors of the file."""
         return read_weights(found.path)
 
+    @abstractmethod
     def fill(self, state: dict[str, Tensor]) -> nn.Module:
         """torch-fidelity's network with these weights; sets ``dim`` and ``num_classes``."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> FidelityExtractor:
         """Stay in evaluation mode, as the network was trained once and for all."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ganzoo.api import UsageError
+from ganzoo.nn.light_optim import torch_class
 
 Moments = dict[str, Tensor]
 Step = Callable[[Tensor, Tensor, Moments, Mapping[str, Any]], tuple[Tensor, Moments]]
@@ -30,7 +31,7 @@ def differentiable_step(optimizer: Optimizer) -> Step:
         UsageError: the optimiser has none.
     """
     for kind, step in _STEPS.items():
-        if type(optimizer) is kind:
+        if torch_class(optimizer) is kind:
             return step
     names = ", ".join(kind.__name__ for kind in _STEPS)
     raise UsageError(f"{type(optimizer).__name__} cannot be unrolled; choose one of {names} for the discriminator.")
