@@ -32,6 +32,8 @@ def capture(session: Session) -> Snapshot:
     for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
         tensors, groups[key] = checkpoint.flatten_optimizer(side.optimizer, key)
         optimizer |= tensors
+        if side.scaler is not None:
+            optimizer[f"scale.{key}"] = side.scaler.state
     state = {
         "step": session.step,
         "position": session.stream.position,
@@ -69,6 +71,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
     for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
         groups = [dict(group) for group in saved.state["groups"][key]]
         checkpoint.restore_optimizer(side.optimizer, key, saved.optimizer, groups)
+        if side.scaler is not None and f"scale.{key}" in saved.optimizer:
+            side.scaler.state = saved.optimizer[f"scale.{key}"].to(side.scaler.state.device, copy=True)
     own = {
         name.removeprefix("trainer."): value for name, value in saved.optimizer.items() if name.startswith("trainer.")
     }
