@@ -196,7 +196,7 @@ class Bundle:
         self.noise = noise
         self.precision = precision
         self.communication: Communication = communication or Solo()
-        self._buffers = [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
+        self._buffers = self._floating_buffers()
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
         self.guard: Guard | None = None
@@ -213,6 +213,9 @@ class Bundle:
         self._precision = precision
         self._set_scalers()
 
+    def _floating_buffers(self) -> list[Tensor]:
+        return [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
+
     def _set_scalers(self) -> None:
         """float16 needs its objectives scaled, each side by itself."""
         for side in (self.gen_side, self.disc_side):
@@ -222,6 +225,7 @@ class Bundle:
         """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay."""
         for side in (self.gen_side, self.disc_side):
             side.to(memory_format=layout)  # type: ignore[call-overload]
+        self._buffers = self._floating_buffers()
 
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
