@@ -123,16 +123,16 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
     """What is chosen, as far as it is known before the networks are built."""
     settings, spec = config.run, config.spec()
     open_to = to_measure(settings, spec, machine)
-    later = "unless the networks are too small for it to matter; then fp32, contiguous"
+    small = "small networks keep"
     return [
         *of_machine(machine),
         precision(settings, machine)
         if len({each.precision for each in open_to}) == 1
-        else Decision("precision", _LATER, f"bf16 if it is {GAIN:g} times as fast as fp32, {later}"),
+        else Decision("precision", _LATER, f"bf16 if it is {GAIN:g} times as fast; {small} fp32"),
         tf32(settings, machine),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
-        else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast, {later}"),
+        else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
         Decision("compile", "on" if settings.compile else "off", "asked for" if settings.compile else "by default"),
         *optimisers(config.gen_optim, config.disc_optim, machine),
         Decision("data", "on the device" if machine.kind != "cuda" else _LATER, _of_data(machine)),
@@ -141,7 +141,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
 
 def of_machine(machine: Machine) -> list[Decision]:
     """The device and the threads."""
-    threads = "OMP_NUM_THREADS" if os.environ.get("OMP_NUM_THREADS") else "one for each core, unless torch knows better"
+    threads = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "as many as torch takes"
     found = [Decision("device", machine.device, machine.reason)]
     if machine.kind == "cpu":
         found.append(Decision("threads", str(machine.threads or os.cpu_count() or 1), threads))

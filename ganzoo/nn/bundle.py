@@ -189,6 +189,9 @@ class Bundle:
     ) -> None:
         self.spec = spec
         self.gen, self.disc, self.loss = gen, disc, loss
+        self._call_gen: Callable[..., Any] = gen
+        self._call_disc: Callable[..., Any] = disc
+        self._on_begin: Callable[[], None] = _nothing
         self.regularizers = (*loss.regularizers(), *regularizers)
         self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
@@ -213,6 +216,18 @@ class Bundle:
         self._precision = precision
         self._set_scalers()
 
+    def compile(self, transform: Callable[[nn.Module], Callable[..., Any]], *, critic: bool) -> None:
+        """Let steps call ``transform(gen)``, with ``critic`` ``transform(disc)`` too; the modules stay as they are."""
+        self._call_gen = transform(self.gen)
+        self._on_begin = torch.compiler.cudagraph_mark_step_begin
+        if critic:
+            self._call_disc = transform(self.disc)
+
+    @property
+    def critic_is_plain(self) -> bool:
+        """Whether the critic is differentiated once only, as far as its regularizers go."""
+        return all(type(reg).penalty is Regularizer.penalty for reg in self.regularizers)
+
     def _floating_buffers(self) -> list[Tensor]:
         return [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
 
@@ -230,6 +245,7 @@ class Bundle:
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
         self.step = step
+        self._on_begin()
         self.noise.begin(step)
         for side in (self.gen_side, self.disc_side):
             side.begin(step)
@@ -244,12 +260,12 @@ class Bundle:
         """``n`` fakes for the labels ``y [n]`` or None; in the generator's graph unless under ``no_grad``."""
         self.poll()
         with self.precision.autocast():
-            x = self.gen(self.gen.latent(n, self.noise.rng), y)
+            x: Tensor = self._call_gen(self.gen.latent(n, self.noise.rng), y)
         return Batch(x.float(), y)
 
     def critic(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Logits ``[B]`` float32 of samples, in the run's precision (float32 within a penalty)."""
-        logits: Tensor = self.disc(x, y)
+        logits: Tensor = self._call_disc(x, y)
         return logits.float()
 
     def critic_pass(self, real: Batch, fake: Batch, critic: Critic | None = None) -> CriticPass:

@@ -30,6 +30,7 @@ from ganzoo.nn import Batch, Bundle, Precision, Solo
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.reading import read_table
 from ganzoo.training import state
+from ganzoo.training.compiling import compiled
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
@@ -61,7 +62,7 @@ def _has_bf16(device: torch.device) -> bool:
     """Whether the hardware itself computes bfloat16; torch emulates it elsewhere, many times slower."""
     if device.type == "cuda":
         if torch.version.hip:
-            return torch.cuda.is_bf16_supported()
+            return bool(torch.cuda.is_bf16_supported())
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "xpu":
         return True
@@ -119,15 +120,14 @@ def settle(session: Session) -> list[Decision]:
     _arrange(bundle, chosen, session.device)
     settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
     found = []
-    for axis, fixed in (
-        ("precision", lambda: decisions.precision(settings, machine)),
-        ("layout", lambda: decisions.layout(settings, session.run.spec, machine)),
-    ):
-        several = len({getattr(each, axis) for each in open_to}) > 1
-        found.append(Decision(axis, getattr(chosen, axis), said["reason"]) if several else fixed())
+    known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
+    for at, fixed in enumerate(known):
+        several = len({each[at] for each in open_to}) > 1
+        found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
     return [
         *found,
         decisions.tf32(settings, machine),
+        compiled(session),
         *decisions.optimisers(config.gen_optim, config.disc_optim, machine),
         Decision("data", *session.dataset.placement),
     ]
