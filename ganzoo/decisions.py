@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ganzoo.api import Spec
+from ganzoo.api import Spec, UsageError
 
 if TYPE_CHECKING:
     from ganzoo.config import OptimConfig, RunConfig, RunSettings
@@ -108,7 +108,13 @@ def processor_flags() -> frozenset[str]:
 
 
 def to_measure(settings: RunSettings, spec: Spec, machine: Machine) -> list[Arrangement]:
-    """The arrangements that may serve a run, the plain one first; nothing is to be measured if there is one only."""
+    """The arrangements that may serve a run, the plain one first; nothing is to be measured if there is one only.
+
+    Raises:
+        UsageError: the layout that is asked for is known to give wrong numbers there.
+    """
+    if machine.kind == "mps" and settings.layout == "channels-last":
+        raise UsageError("torch computes wrong gradients with channels-last on MPS; use --layout auto.")
     precisions, layouts = [settings.precision], [settings.layout]
     if settings.precision == AUTO:
         may = machine.bf16 and machine.kind != "mps" and not settings.deterministic

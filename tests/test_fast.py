@@ -14,6 +14,7 @@ from ganzoo import decisions
 from ganzoo.api import Spec
 from ganzoo.config import Layer, resolve
 from ganzoo.decisions import Arrangement, Machine
+from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session
@@ -53,6 +54,11 @@ def machine(device: str = "cpu", *, bf16: bool = False) -> Machine:
 )
 def test_what_may_be_chosen(settings: dict[str, Any], spec: Spec, where: Machine, expected: list[Arrangement]) -> None:
     assert decisions.to_measure(RunSettings(**settings), spec, where) == expected
+
+
+def test_wrong_gradients_are_refused() -> None:
+    with pytest.raises(UsageError, match="wrong gradients with channels-last on MPS; use --layout auto"):
+        decisions.to_measure(RunSettings(layout="channels-last"), IMAGES, machine("mps"))
 
 
 def test_float16_is_never_chosen_unasked() -> None:

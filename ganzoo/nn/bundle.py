@@ -192,6 +192,7 @@ class Bundle:
         self._call_gen: Callable[..., Any] = gen
         self._call_disc: Callable[..., Any] = disc
         self._on_begin: Callable[[], None] = _nothing
+        self._is_rearranged = False
         self.regularizers = (*loss.regularizers(), *regularizers)
         self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
@@ -241,6 +242,7 @@ class Bundle:
         for side in (self.gen_side, self.disc_side):
             side.to(memory_format=layout)  # type: ignore[call-overload]
         self._buffers = self._floating_buffers()
+        self._is_rearranged = layout != torch.contiguous_format
 
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
@@ -344,7 +346,8 @@ class Bundle:
         With a guard, the step is left out where a number is not finite, in any process.
         """
         total = self.communication.average_gradients(side.trainable, self._buffers, total.detach())
-        _match_strides(side.trainable)
+        if self._is_rearranged:
+            _match_strides(side.trainable)
         unscaled = side.unscale()
         overflow = None
         if unscaled is not None:

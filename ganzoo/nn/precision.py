@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Final, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_IDLE: Final = nullcontext()
 _START: Final = 2.0**16
 _LARGEST: Final = 2.0**24
 _PATIENCE: Final = 2000
@@ -32,8 +33,11 @@ class Precision:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which networks are called."""
-        dtype = torch.bfloat16 if self.is_full else DTYPES[self.name]
-        return torch.autocast(self.device.type, dtype, enabled=not self.is_full)
+        kind = self.device.type
+        if not self.is_full:
+            return torch.autocast(kind, DTYPES[self.name])
+        # Steps of small networks take as long as a few hundred of these contexts, so the idle one is made once.
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _IDLE
 
     @contextmanager
     def full(self) -> Iterator[None]:
