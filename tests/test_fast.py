@@ -13,6 +13,7 @@ import ganzoo
 from ganzoo import decisions
 from ganzoo.api import Spec
 from ganzoo.config import Layer, resolve
+from ganzoo.data.dataset import place
 from ganzoo.decisions import Arrangement, Machine
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle
@@ -212,6 +213,15 @@ def test_the_quicker_way_is_taken_if_it_gains_enough() -> None:
     assert fast._verdict({PLAIN: [1.0, 1.0, 9.0], LAST: [0.97, 0.97, 1.0]}, both)["chosen"] == PLAIN
     assert fast._verdict({PLAIN: [1.0]}, both)["chosen"] == PLAIN  # the other does not work
     assert fast._verdict({}, both)["chosen"] == PLAIN
+
+
+@pytest.mark.parametrize(("size", "where"), [(40, "cuda:0"), (60, "cpu")])
+def test_data_go_where_memory_is_free(size: int, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (100, 1000))
+    found, why = place(size, CPU, torch.device("cuda:0"))
+    assert str(found) == where
+    assert "GB free" in why
+    assert place(size, CPU, CPU)[0] == CPU
 
 
 def test_small_networks_and_points_are_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

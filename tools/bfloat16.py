@@ -2,8 +2,8 @@
 
 ``python tools/bfloat16.py --steps 1000 --seeds 0,1,2`` prints a line a run. Where the processor has no bfloat16 it is
 emulated: what torch's autocast computes in bfloat16 gets its inputs, weights, outputs, and the gradients of all of
-them, rounded to bfloat16, and is summed in float32, as the hardware sums. That shows what rounding does to training, and
-nothing about speed.
+them, rounded to bfloat16, and is summed in float32, as the hardware sums. That shows what rounding does to training,
+and nothing about speed.
 """
 
 from __future__ import annotations
