@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 GAIN: Final = 1.05
 """How many times as fast as the plain way another one must be to be chosen."""
+OFFERED: Final = ("fp32", "bf16")
+"""What ``--precision auto`` may choose from, where hardware has it; docs/explain/speed.md says what is known of it."""
 _FUSED: Final = {"adam", "adamw", "sgd"}
 _NATIVE: Final = {"avx512_bf16", "amx_bf16"}
 _LATER: Final = "measured at the start"
@@ -118,7 +120,7 @@ def to_measure(settings: RunSettings, spec: Spec, machine: Machine) -> list[Arra
     precisions, layouts = [settings.precision], [settings.layout]
     if settings.precision == AUTO:
         may = machine.bf16 and machine.kind != "mps" and not settings.deterministic
-        precisions = ["fp32", "bf16"] if may else ["fp32"]
+        precisions = list(OFFERED) if may else ["fp32"]
     if settings.layout == AUTO:
         may = spec.is_image and machine.kind != "mps" and not settings.deterministic
         layouts = ["contiguous", "channels-last"] if may else ["contiguous"]

@@ -59,6 +59,7 @@ def main() -> None:
     """Train and score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--out", type=Path, default=Path("runs/bfloat16"))
     asked = parser.parse_args()
@@ -70,8 +71,8 @@ def main() -> None:
                 "data": "mnist",
                 "gen": "dcgan",
                 "disc": "dcgan",
-                "gen.width": 32,
-                "disc.width": 32,
+                "gen.width": asked.width,
+                "disc.width": asked.width,
                 "loss": "ns",
                 "run.cond": "off",
                 "run.precision": precision,
