@@ -41,7 +41,17 @@ class RunSettings:
     cond: Literal["auto", "on", "off"] = option(
         "auto", help="Labels: on chooses networks that use them, off hides them; auto: used by networks that can."
     )
-    precision: Literal["auto", "fp32", "bf16"] = option("auto", help="Arithmetic of the networks; penalties stay fp32.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto",
+        help="Arithmetic of the networks; what is differentiated twice stays fp32. auto: bf16 where that is in "
+        "hardware and quicker.",
+    )
+    layout: Literal["auto", "contiguous", "channels-last"] = option(
+        "auto", live=True, help="Order of the networks' weights in memory; auto: what is quicker, measured once."
+    )
+    compile: bool = option(
+        False, live=True, help="Compile what torch.compile can; a run that it fails goes on without."
+    )
     deterministic: bool = option(False, live=True, help="Bit-equal results on CUDA too, at some cost of speed.")
     ema_half_life: int = option(10_000, min=0, help="Half-life, in images, of the generator's moving average; 0: none.")
     ema_ramp: float = option(0.05, min=0, help="The half-life is at most this share of the images seen; 0: no ramp.")

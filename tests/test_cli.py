@@ -75,7 +75,7 @@ BAD = [
     ("run --batchsize 3", "--batch-size"),
     ("run --batch-size 0", "must be int >= 1"),
     ("run --seed 99999999999999999999", "Invalid value for '--seed'"),
-    ("run --precision fp16", "must be auto|fp32|bf16"),
+    ("run --precision fp8", "must be auto|fp32|bf16|fp16"),
     ("run --optim.lr 0", "Invalid value for '--optim.lr': must be float > 0"),
     ("run --optim.lr nan", "Invalid value for '--optim.lr'"),
     ("run --gen-optim.betas 0.5", "must be float,float from 0 to 1"),

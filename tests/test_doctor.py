@@ -173,6 +173,7 @@ def test_findings_cover_every_topic_and_say_what_is_being_done() -> None:
     assert list(dict.fromkeys(finding.topic for finding in found)) == [
         "Versions",
         "Devices",
+        "Choices",
         "Folders",
         "Plugins",
         "Parity",
@@ -195,8 +196,10 @@ def test_the_command_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
     found = json.loads(capsys.readouterr().out)
     assert found["ok"]
     assert {"topic", "name", "status", "text", "path", "free", "writable", "exists"} <= set(
-        next(item for item in found["findings"] if item["name"] == "data")
+        next(item for item in found["findings"] if (item["topic"], item["name"]) == ("Folders", "data"))
     )
+    chosen = {item["name"]: item["value"] for item in found["findings"] if item["topic"] == "Choices"}
+    assert {"precision", "layout", "tf32", "compile", "optimiser", "data"} == set(chosen)
 
 
 def test_a_bad_finding_is_exit_code_1_and_is_named(

@@ -63,6 +63,7 @@ def files_of(run: Run, step: int) -> dict[str, bytes]:
 RESUMED: list[dict[str, Any]] = [
     {"loss": "ns"},
     {"loss": "ns", "run.precision": "bf16", "gen.norm": "none"},
+    {"loss": "ns", "run.precision": "fp16", "run.layout": "channels-last", "data.size": 16},
     {"loss": "wgan-gp", "trainer.critic_steps": 2},
     {"loss": "wgan-clip", "trainer.critic_steps": 2, "loss.warmup": True, "data.size": 16},
     {"loss": "hinge", "gen": "cgan", "reg": ("r1", "r2")},

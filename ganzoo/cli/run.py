@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo import options, processes
+from ganzoo import decisions, options, processes
 from ganzoo.cli import many, terminal
 from ganzoo.cli.choosing import ARGUMENTS, Choosing, choosing_command, choosing_of
 from ganzoo.cli.loading import importing_torch
@@ -114,16 +114,21 @@ def _launch(choosing: Choosing, resume: str | None, ctx: click.Context, *, allow
 def _dry_run(config: RunConfig, *, as_json: bool, allow_incompatible: bool) -> None:
     world = processes.count()
     each = processes.share(config.run.batch_size, world)
+    chosen = decisions.expected(config, decisions.guessed(config.run.device))
     if as_json:
         several = {"processes": {"world": world, "batch_per_process": each}} if world > 1 else {}
+        decided = {"decisions": [each.to_dict() for each in chosen]}
         terminal.dump(
-            {"format": "ganzoo-config/1", "config": config.to_dict(), "origins": dict(config.origins), **several}
+            {"format": "ganzoo-config/1", "config": config.to_dict(), "origins": dict(config.origins)}
+            | decided
+            | several
         )
     else:
         rows = _rows(config)
         if world > 1:
             rows += [("processes", str(world), "--devices"), ("batch of each process", str(each), "batch_size")]
         terminal.table(("setting", "value", "origin"), rows, wrap=("value",))
+        terminal.table(("chosen", "value", "why"), [tuple(each.to_dict().values()) for each in chosen], wrap=("why",))
     broken = config.plan().broken_rules()
     if broken and not allow_incompatible:
         raise UsageError(" ".join(broken))

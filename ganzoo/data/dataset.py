@@ -36,6 +36,16 @@ class Dataset(ABC):
         self.spec = spec
         self.device = torch.device("cpu")
 
+    @property
+    def home(self) -> torch.device:
+        """Where numbers of samples are wanted by :meth:`fetch`."""
+        return self.device
+
+    @property
+    def placement(self) -> tuple[str, str]:
+        """Where the samples are while a run trains, and why, in words."""
+        return ("drawn on the device", "there is no end of them") if self.length is None else ("its own", "of its kind")
+
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
         """Move to the device on which batches are wanted, and return self."""
@@ -73,23 +83,57 @@ class ArrayDataset(Dataset):
             self.augment = augment
         self.samples = samples.contiguous()
         self.labels = labels
+        self._why = "they have not been moved yet"
         self.length = len(samples)
 
     def to(self, device: torch.device | str) -> Self:
         self.device = torch.device(device)
-        home = self.device if _fits(self.samples, self.device) else torch.device("cpu")
-        self.samples = self.samples.to(home)
-        self.labels = None if self.labels is None else self.labels.to(home)
+        where, self._why = place(self.samples.nbytes, self.samples.device, self.device)
+        self.samples = self.samples.to(where)
+        self.labels = None if self.labels is None else self.labels.to(where)
+        self._staging = [_Staging(self.device), _Staging(self.device)]
         return self
 
+    @property
+    def home(self) -> torch.device:
+        return self.samples.device
+
+    @property
+    def placement(self) -> tuple[str, str]:
+        return ("on the device" if self.home == self.device else "in main memory"), self._why
+
     def fetch(self, index: Tensor) -> Batch:
-        home = self.samples.device
-        index = index.to(home)
-        x = self.samples.index_select(0, index)
-        y = None if self.labels is None else self.labels.index_select(0, index)
-        if home != self.device:
-            x, y = x.to(self.device), None if y is None else y.to(self.device)
+        index = index.to(self.home)
+        if self.home == self.device or self.device.type != "cuda":
+            x = self.samples.index_select(0, index).to(self.device)
+            y = None if self.labels is None else self.labels.index_select(0, index).to(self.device)
+        else:  # to the device while it computes; two places, so that the next batch need not wait for this one
+            self._staging.reverse()
+            x, y = self._staging[0].bring(self.samples, self.labels, index)
         return Batch(to_unit(x) if x.dtype == torch.uint8 else x, y)
+
+
+class _Staging:
+    """Page-locked memory through which batches go to a GPU without the host waiting for it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._places: list[Tensor] = []
+        self._gone: torch.cuda.Event | None = None
+
+    def bring(self, samples: Tensor, labels: Tensor | None, index: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The samples ``index [B]`` and their labels, on the device once its stream comes to them."""
+        if self._gone is not None:
+            self._gone.synchronize()  # of the batch before the last, so there is hardly ever anything to wait for
+        sources = [samples] if labels is None else [samples, labels]
+        if not self._places or len(self._places[0]) != len(index):
+            self._places = [t.new_empty(len(index), *t.shape[1:], pin_memory=True) for t in sources]
+        for source, place in zip(sources, self._places, strict=True):
+            torch.index_select(source, 0, index, out=place)
+        arrived = [place.to(self._device, non_blocking=True) for place in self._places]
+        self._gone = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._gone.record()
+        return arrived[0], None if labels is None else arrived[1]
 
 
 class SampledDataset(Dataset):
@@ -134,19 +178,16 @@ class GaussianMixture(SampledDataset):
         return Batch(x, y if self.spec.num_classes else None)
 
 
-def _fits(samples: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda" or samples.device.type == "cuda":
-        return True
+def place(size: int, source: torch.device, device: torch.device) -> tuple[torch.device, str]:
+    """Where ``size`` bytes of samples that are on ``source`` belong for a run on ``device``, and why."""
+    if device.type != "cuda" or source.type == "cuda":
+        return device, "samples in memory are the device's own"
     free, _ = torch.cuda.mem_get_info(device)
-    if samples.nbytes <= free * _SHARE_OF_FREE_MEMORY:
-        return True
-    _LOG.warning(
-        "The data set takes %.1f GB and %s has %.1f GB free, so it stays in main memory; steps will wait for copies.",
-        samples.nbytes / 1e9,
-        device,
-        free / 1e9,
-    )
-    return False
+    words = f"they take {size / 1e9:.2f} GB, and {device} has {free / 1e9:.1f} GB free"
+    if size <= free * _SHARE_OF_FREE_MEMORY:
+        return device, words
+    _LOG.warning("The data set stays in main memory, since %s; batches are copied while steps are computed.", words)
+    return torch.device("cpu"), words
 
 
 def _check(samples: Tensor, labels: Tensor | None, spec: Spec) -> None:

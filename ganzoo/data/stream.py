@@ -108,6 +108,6 @@ class DataStream:
         if epoch != self._epoch:
             # Drawn on the CPU, so that the order is the same on every device.
             self._rng.manual_seed(derive_seed(self.seed, "order", epoch))
-            self._order = torch.randperm(length, generator=self._rng).to(self.device)
+            self._order = torch.randperm(length, generator=self._rng).to(self.dataset.home)
             self._epoch = epoch
         return self._order

@@ -1,6 +1,6 @@
 """The torch side of the contracts, and the blocks that networks are built from. Importing this imports torch."""
 
-from ganzoo.nn.bundle import Batch, Bundle, Noise, Precision, Side, Solo, Stream
+from ganzoo.nn.bundle import Batch, Bundle, Noise, Side, Solo, Stream
 from ganzoo.nn.contracts import Discriminator, Generator, Prior
 from ganzoo.nn.critic_pass import CriticPass
 from ganzoo.nn.ema import EMA
@@ -10,6 +10,7 @@ from ganzoo.nn.norms import Norm, Norm1dName, NormName, norm_layer, spectral
 from ganzoo.nn.objectives import Loss, Regularizer
 from ganzoo.nn.optim import build_optimizer
 from ganzoo.nn.penalties import dragan_penalty, gradient_penalty, r1_penalty, r2_penalty, sample_norms
+from ganzoo.nn.precision import Precision
 from ganzoo.nn.stacks import conv_decoder, conv_encoder, mlp, one_hot
 from ganzoo.nn.trainer import Trainer
 

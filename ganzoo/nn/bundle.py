@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 from ganzoo.api import Spec
 from ganzoo.nn.contracts import Discriminator, Generator
 from ganzoo.nn.critic_pass import Critic, CriticPass
-from ganzoo.nn.guard import Guard
+from ganzoo.nn.guard import Guard, step_unless
 from ganzoo.nn.objectives import Loss, Regularizer
+from ganzoo.nn.precision import Precision, Scaler
 
 
 class Batch(NamedTuple):
@@ -108,18 +108,6 @@ def derive_seed(*words: object) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-class Precision:
-    """In which arithmetic the networks run. Losses and penalties are always float32."""
-
-    def __init__(self, name: Literal["fp32", "bf16"], device: torch.device) -> None:
-        self.name = name
-        self.device = device
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which networks are called."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.name == "bf16")
-
-
 class Side(nn.Module):
     """One player: every module that learns with it, and its optimiser.
 
@@ -138,6 +126,8 @@ class Side(nn.Module):
             self.add_module(name, module)
         self.trainable: list[Tensor] = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.trainable)
+        self.scaler: Scaler | None = None
+        self._is_scaled = False
         self._rate = rate
 
     def begin(self, step: int) -> None:
@@ -145,6 +135,21 @@ class Side(nn.Module):
         if self._rate is not None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(step)
+
+    def backward(self, total: Tensor) -> None:
+        """Put the gradients of ``total`` into ``.grad``, multiplied by the scale if there is one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._is_scaled = self.scaler is not None
+        scaled = total if self.scaler is None else total * self.scaler.scale
+        # Only this side's parameters are differentiated: the other player's weight gradients are never computed.
+        torch.autograd.backward(scaled, inputs=self.trainable)
+
+    def unscale(self) -> tuple[Tensor, Tensor] | None:
+        """Take the scale out of ``.grad``; see :meth:`Scaler.unscale`. None where :meth:`backward` put none in."""
+        if self.scaler is None or not self._is_scaled:
+            return None
+        self._is_scaled = False
+        return self.scaler.unscale([p.grad for p in self.trainable if p.grad is not None])
 
     def forward(self, function: Callable[[], Any]) -> Any:
         """Call ``function`` while these modules hold whatever tensors the caller put in place."""
@@ -184,6 +189,10 @@ class Bundle:
     ) -> None:
         self.spec = spec
         self.gen, self.disc, self.loss = gen, disc, loss
+        self._call_gen: Callable[..., Any] = gen
+        self._call_disc: Callable[..., Any] = disc
+        self._on_begin: Callable[[], None] = _nothing
+        self._is_rearranged = False
         self.regularizers = (*loss.regularizers(), *regularizers)
         self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
@@ -191,16 +200,54 @@ class Bundle:
         self.noise = noise
         self.precision = precision
         self.communication: Communication = communication or Solo()
-        self._buffers = [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
+        self._buffers = self._floating_buffers()
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
         self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
 
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of the networks. Another one may be set before the first step."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: Precision) -> None:
+        self._precision = precision
+        self._set_scalers()
+
+    def compile(self, transform: Callable[[nn.Module], Callable[..., Any]], *, critic: bool) -> None:
+        """Let steps call ``transform(gen)``, with ``critic`` ``transform(disc)`` too; the modules stay as they are."""
+        self._call_gen = transform(self.gen)
+        self._on_begin = torch.compiler.cudagraph_mark_step_begin
+        if critic:
+            self._call_disc = transform(self.disc)
+
+    @property
+    def critic_is_plain(self) -> bool:
+        """Whether the critic is differentiated once only, as far as its regularizers go."""
+        return all(type(reg).penalty is Regularizer.penalty for reg in self.regularizers)
+
+    def _floating_buffers(self) -> list[Tensor]:
+        return [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
+
+    def _set_scalers(self) -> None:
+        """float16 needs its objectives scaled, each side by itself."""
+        for side in (self.gen_side, self.disc_side):
+            side.scaler = Scaler(self.noise.rng.device) if self._precision.name == "fp16" else None
+
+    def arrange(self, layout: torch.memory_format) -> None:
+        """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay."""
+        for side in (self.gen_side, self.disc_side):
+            side.to(memory_format=layout)  # type: ignore[call-overload]
+        self._buffers = self._floating_buffers()
+        self._is_rearranged = layout != torch.contiguous_format
+
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
         self.step = step
+        self._on_begin()
         self.noise.begin(step)
         for side in (self.gen_side, self.disc_side):
             side.begin(step)
@@ -215,12 +262,12 @@ class Bundle:
         """``n`` fakes for the labels ``y [n]`` or None; in the generator's graph unless under ``no_grad``."""
         self.poll()
         with self.precision.autocast():
-            x = self.gen(self.gen.latent(n, self.noise.rng), y)
+            x: Tensor = self._call_gen(self.gen.latent(n, self.noise.rng), y)
         return Batch(x.float(), y)
 
     def critic(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Logits ``[B]`` float32 of samples, in the run's precision (float32 within a penalty)."""
-        logits: Tensor = self.disc(x, y)
+        logits: Tensor = self._call_disc(x, y)
         return logits.float()
 
     def critic_pass(self, real: Batch, fake: Batch, critic: Critic | None = None) -> CriticPass:
@@ -239,7 +286,7 @@ class Bundle:
             real_logits.float(),
             fake_logits.float(),
             self.noise.rng,
-            full_precision=self.precision.name == "fp32",
+            full_precision=self.precision.is_full,
             mean=self.communication.mean,
         )
 
@@ -259,7 +306,7 @@ class Bundle:
             real_logits,
             fake_logits,
             self.noise.rng,
-            full_precision=self.precision.name == "fp32",
+            full_precision=self.precision.is_full,
             mean=self.communication.mean,
         )
 
@@ -285,22 +332,48 @@ class Bundle:
         """One step of the generator's optimiser on the sum of the terms."""
         return self._update(self.gen_side, terms)
 
+    def backward(self, side: Side, total: Tensor) -> None:
+        """Differentiate ``total`` by the parameters of ``side``; their old gradients are forgotten.
+
+        A trainer that needs more than :meth:`update_discriminator` and :meth:`update_generator` calls this and, later
+        in its step, :meth:`apply_gradients`. Under float16 it scales the gradients, which that takes out again.
+        """
+        side.backward(total)
+
     def apply_gradients(self, side: Side, total: Tensor) -> None:
         """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite.
 
         With a guard, the step is left out where a number is not finite, in any process.
         """
         total = self.communication.average_gradients(side.trainable, self._buffers, total.detach())
+        if self._is_rearranged:
+            _match_strides(side.trainable)
+        unscaled = side.unscale()
+        overflow = None
+        if unscaled is not None:
+            overflow, hopeless = unscaled
+            total = torch.where(hopeless, torch.nan, total)
         if self.guard is not None:
-            self.guard.step(side, total)
+            self.guard.step(side, total, overflow)
             return
-        side.optimizer.step()
+        if overflow is None:
+            side.optimizer.step()
+        else:
+            step_unless(overflow, side.optimizer)
         self.broken += ~torch.isfinite(total)
 
     def _update(self, side: Side, terms: Mapping[str, Tensor]) -> Tensor:
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
-        side.optimizer.zero_grad(set_to_none=True)
-        # Only this side's parameters are differentiated: the other player's weight gradients are never computed.
-        torch.autograd.backward(total, inputs=side.trainable)
+        self.backward(side, total)
         self.apply_gradients(side, total)
         return total.detach()
+
+
+def _match_strides(parameters: Sequence[Tensor]) -> None:
+    """Let gradients lie in memory as their parameters do: torch's fused optimisers take that for granted.
+
+    Autograd makes them so; this is for those that a trainer, or another process, put there.
+    """
+    for p in parameters:
+        if p.grad is not None and p.grad.stride() != p.stride():
+            p.grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(p.grad)

@@ -40,10 +40,11 @@ class Guard:
             buffer.copy_(torch.where(self._in_step, before, buffer))
 
     @torch.no_grad()
-    def step(self, side: Side, total: Tensor) -> None:
+    def step(self, side: Side, total: Tensor, overflow: Tensor | None = None) -> None:
         """The step of a side's optimiser on the gradients in ``.grad``, unless they or ``total`` are not finite.
 
-        Several processes decide alike, because both are means over all of them.
+        Several processes decide alike, because both are means over all of them. ``overflow``, of float16's scale,
+        leaves the step out too, and is not counted: nothing is wrong then.
         """
         gradients = [p.grad for p in side.trainable if p.grad is not None]
         finite = torch.isfinite(total.detach())
@@ -53,14 +54,19 @@ class Guard:
         bad = ~finite
         self.skipped += bad
         self._in_step |= bad
-        if _takes_found_inf(side.optimizer):
-            side.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # torch's own protocol
-            try:
-                side.optimizer.step()
-            finally:
-                del side.optimizer.found_inf  # type: ignore[attr-defined]
-        else:
-            _step_unless(bad, side.optimizer)
+        step_unless(bad if overflow is None else bad | overflow, side.optimizer)
+
+
+def step_unless(bad: Tensor, optimizer: Optimizer) -> None:
+    """Step, or leave everything to the bit as it was where ``bad [] bool``; the host does not wait to know which."""
+    if not _takes_found_inf(optimizer):
+        _step_and_undo(bad, optimizer)
+        return
+    optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # torch's own protocol
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def _takes_found_inf(optimizer: Optimizer) -> bool:
@@ -70,7 +76,7 @@ def _takes_found_inf(optimizer: Optimizer) -> bool:
     )
 
 
-def _step_unless(bad: Tensor, optimizer: Optimizer) -> None:
+def _step_and_undo(bad: Tensor, optimizer: Optimizer) -> None:
     """Step, and take it back where ``bad``; moments that the step made become zero, which is how they start."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before = [(p, p.detach().clone()) for p in parameters]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ class Trainer(ABC):
     """
 
     bundle: Bundle
+    differentiates_once: ClassVar[bool] = False
+    """Whether its own algorithm never differentiates a gradient of the critic; then ``--compile`` may compile it."""
 
     def __init__(self, config: object, spec: Spec) -> None:
         self.config = config

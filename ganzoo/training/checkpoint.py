@@ -267,6 +267,11 @@ def restore_optimizer(
         if group["betas"] is None:
             del group["betas"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    for parameter, moments in optimizer.state.items():
+        for key, value in moments.items():
+            # Fused optimisers take for granted that moments lie in memory as their parameters do.
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                moments[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 @torch.no_grad()

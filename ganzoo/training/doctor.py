@@ -70,6 +70,7 @@ def examine(device: str = "auto", *, parity: bool = True, say: Callable[[str], N
         text = f"chosen: {choice.reason}" + (f". {choice.warning}" if choice.warning else "")
         yield Finding("Devices", str(choice.device), status, text)
         yield from _devices(choice.device.type)
+        yield from _choices(choice.device, choice.reason)
     yield from _folders()
     yield from _plugins()
     if choice is not None and parity:
@@ -137,6 +138,17 @@ def _devices(chosen: str) -> Iterator[Finding]:
             about = torch.cuda.get_device_properties(index)
             text = f"{about.name}, {about.total_memory / 1e9:.0f} GB, compute capability {about.major}.{about.minor}"
         yield Finding("Devices", f"{present.type}:{index}", "ok", text)
+
+
+def _choices(device: Any, reason: str) -> Iterator[Finding]:
+    """What a run with settings of its own data set and networks would get here."""
+    from ganzoo.config import resolve
+    from ganzoo.decisions import expected
+    from ganzoo.training.fast import machine_of
+
+    for each in expected(resolve(), machine_of(device, reason)):
+        if each.name not in ("device", "threads"):
+            yield Finding("Choices", each.name, "ok", f"{each.value}: {each.reason}", {"value": each.value})
 
 
 def _several() -> Finding:

@@ -20,6 +20,7 @@ from ganzoo.training.alone import Alone
 from ganzoo.training.build import build_bundle, check_what_was_built
 from ganzoo.training.checkpoint import Snapshot
 from ganzoo.training.ending import Ending
+from ganzoo.training.fast import settle
 from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
@@ -88,6 +89,7 @@ class Session:
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         together.start_alike(self.bundle)
+        self.decisions = settle(self)
         half_life = self.settings.ema_half_life
         self.ema = EMA(self.bundle.gen, half_life, self.settings.ema_ramp) if half_life else None
         self.fixed = self._fixed_latents()

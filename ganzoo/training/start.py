@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ganzoo import processes
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
+from ganzoo.decisions import Decision, of_machine
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.training.lock import RunLock, is_locked
 from ganzoo.training.run import Run, read_config
@@ -102,6 +103,7 @@ def start(
 
         from ganzoo.training.alone import join
         from ganzoo.training.device import resolve_device
+        from ganzoo.training.fast import machine_of, slow_precision, switches
 
         settings = config.run
         processes.share(settings.batch_size, processes.place().world)
@@ -110,24 +112,27 @@ def start(
         if together.rank:
             say = _say_nothing
         say(f"Device: {choice.device} ({choice.reason}).")
-        if choice.warning:
-            say(f"Warning: {choice.warning}")
+        for warning in filter(None, (choice.warning, slow_precision(settings, device))):
+            say(f"Warning: {warning}")
         for sentence in broken:
             say(f"Warning: {sentence} Going on, because incompatible parts were allowed.")
         if together.world > 1:
             say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
         notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
+        decided = of_machine(machine_of(device, choice.reason))
         with (
             together,
             _opened(config, spec, resume, notes, together=together, say=say) as run,
-            _determinism(settings.deterministic),
+            switches(settings, device),
         ):
             together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
             try:
                 session = _ready(
                     run,
                     device,
-                    notes if resume else None,
+                    notes,
+                    decided,
+                    resumed=resume is not None,
                     say=say,
                     extra_observers=observers,
                     check_rules=not allow_incompatible,
@@ -144,27 +149,31 @@ def start(
     return run
 
 
-def _ready(run: Run, device: torch.device, resumed: dict[str, Any] | None, **how: Any) -> Session | None:
+def _ready(
+    run: Run, device: torch.device, notes: dict[str, Any], decided: Sequence[Decision], *, resumed: bool, **how: Any
+) -> Session | None:
     """The session of a run, ready to train; None if there is nothing left to do.
 
     Args:
         run: new, or to be resumed.
         device: what to compute on.
-        resumed: what ``config.json`` says of the machine from now on, if the run is resumed.
+        notes: what ``config.json`` says of the machine.
+        decided: what was chosen before the session was built; it adds its own.
+        resumed: whether the run goes on from a checkpoint.
         how: see :class:`~ganzoo.training.loop.Session`.
     """
     from ganzoo.training.keeping import check_room
     from ganzoo.training.loop import Session
 
     session = Session(run, device, **how)
-    if resumed is not None:
+    if resumed:
         session.restore()
         if session.step and session.step >= run.config.run.steps:
             session.say(f"{run.path} has taken {session.step} steps already; to train on, ask for more with --steps.")
             return None
     session.together.from_first(lambda: check_room(run, session.snapshot()))
-    if resumed is not None:
-        run.write_config(resumed)
+    run.write_config({**notes, "decisions": [each.to_dict() for each in (*decided, *session.decisions)]})
+    if resumed:
         session.say(f"Continuing {run.path} after step {session.step}.")
     return session
 
@@ -203,24 +212,6 @@ def _opened(
 
 def _say_nothing(_: str) -> None:
     pass
-
-
-@contextmanager
-def _determinism(wanted: bool) -> Iterator[None]:
-    """torch's deterministic algorithms for as long as the run lasts, if they are wanted."""
-    if not wanted:
-        yield  # even to ask for what is the case already imports torch's compiler
-        return
-    import torch
-
-    before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before[0])
-        torch.backends.cudnn.benchmark = before[1]
 
 
 def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None) -> tuple[RunConfig, Path | None]:

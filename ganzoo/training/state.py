@@ -32,13 +32,15 @@ def capture(session: Session) -> Snapshot:
     for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
         tensors, groups[key] = checkpoint.flatten_optimizer(side.optimizer, key)
         optimizer |= tensors
+        if side.scaler is not None:
+            optimizer[f"scale.{key}"] = side.scaler.state
     state = {
         "step": session.step,
         "position": session.stream.position,
         "seconds": session.seconds,
         "groups": groups,
         "nonfinite": {"attempt": bundle.noise.attempt, "skipped": int(bundle.guard.skipped) if bundle.guard else 0},
-        "random": _random_state(),
+        "random": random_state(),
     }
     if session.scoring is not None:
         state["best"] = session.scoring.state
@@ -69,6 +71,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
     for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
         groups = [dict(group) for group in saved.state["groups"][key]]
         checkpoint.restore_optimizer(side.optimizer, key, saved.optimizer, groups)
+        if side.scaler is not None and f"scale.{key}" in saved.optimizer:
+            side.scaler.state = saved.optimizer[f"scale.{key}"].to(side.scaler.state.device, copy=True)
     own = {
         name.removeprefix("trainer."): value for name, value in saved.optimizer.items() if name.startswith("trainer.")
     }
@@ -81,10 +85,10 @@ def put_back(session: Session, saved: Snapshot) -> None:
         bundle.guard.skipped.fill_(nonfinite["skipped"])
     if session.scoring is not None and isinstance(saved.state.get("best"), dict):
         session.scoring.state = {**session.scoring.state, **saved.state["best"]}
-    _restore_random(saved.state["random"])
+    restore_random(saved.state["random"])
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Python's and NumPy's global generators, which a plugin may use; torch's follows from seed and step."""
     version, words, gauss = random.getstate()
     state: dict[str, Any] = {"python": [version, list(words), gauss]}
@@ -96,7 +100,8 @@ def _random_state() -> dict[str, Any]:
     return state
 
 
-def _restore_random(state: dict[str, Any]) -> None:
+def restore_random(state: dict[str, Any]) -> None:
+    """Take back what :func:`random_state` gave."""
     try:
         version, words, gauss = state["python"]
         random.setstate((version, tuple(words), gauss))

@@ -80,7 +80,8 @@ class Examiner:
         with undisturbed(bundle.gen, bundle.disc):
             with torch.no_grad(), bundle.precision.autocast():
                 fake = Batch(bundle.gen(self.latents, real.y).float(), real.y)
-                above_real, above_fake = bundle.critic(real.x, real.y), bundle.critic(fake.x, fake.y)
+                # The module itself: compiled for a step, it would be compiled again for this.
+                above_real, above_fake = (bundle.disc(look.x, look.y).float() for look in (real, fake))
             slope = self._slope(real, fake)
         critic_push, gen_push = _push(bundle.loss, above_real, above_fake)
         values = [

@@ -17,6 +17,7 @@ class Alternating(Trainer):
     """
 
     config: AlternatingConfig
+    differentiates_once = True
 
     def step(self, stream: Stream) -> dict[str, Tensor]:
         """One iteration. Metrics, all detached scalars: ``loss_d`` and ``loss_g`` (totals), ``d_real`` and ``d_fake``

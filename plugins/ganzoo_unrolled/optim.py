@@ -10,6 +10,7 @@ negligible beside eps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,13 +45,19 @@ def _adam(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[
         parameter = parameter * (1 - lr * decay)
     elif decay:
         gradient = gradient + decay * parameter
-    count = moments.get("step", torch.zeros(())) + 1
+    count = moments.get("step", gradient.new_zeros(())) + 1
     first = beta1 * moments.get("exp_avg", 0.0) + (1 - beta1) * gradient
     second = beta2 * moments.get("exp_avg_sq", 0.0) + (1 - beta2) * gradient.square()
-    n = float(count)
-    denominator = (second / (1 - beta2**n) + eps**2).sqrt() + eps
-    moved = parameter - lr / (1 - beta1**n) * first / denominator
+    # A fused optimiser counts on the device, and there it stays: the host does not wait for it.
+    n = count.to(gradient.device, gradient.dtype, non_blocking=True)
+    denominator = (second / _bias(beta2, n) + eps**2).sqrt() + eps
+    moved = parameter - lr / _bias(beta1, n) * first / denominator
     return moved, {"step": count, "exp_avg": first, "exp_avg_sq": second}
+
+
+def _bias(beta: float, n: Tensor) -> Tensor | float:
+    """``1 - beta^n``, without cancellation."""
+    return -torch.expm1(n * math.log(beta)) if beta else 1.0
 
 
 def _rmsprop(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[str, Any]) -> tuple[Tensor, Moments]:

@@ -57,9 +57,8 @@ class UnrolledTrainer(Trainer):
         real = stream.next()
         fake = bundle.generate(len(real.x), real.y)
         terms = self.generator_terms(real, fake)
-        bundle.gen_side.optimizer.zero_grad(set_to_none=True)
         total = torch.stack(list(terms.values())).sum()
-        torch.autograd.backward(total, inputs=bundle.gen_side.trainable)
+        bundle.backward(bundle.gen_side, total)
         critic_pass = bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
         critic_terms = bundle.discriminator_terms(critic_pass)
         loss_d = bundle.update_discriminator(critic_terms)
@@ -75,10 +74,11 @@ class UnrolledTrainer(Trainer):
 
     def generator_terms(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """The generator's objective behind K unrolled critic steps, in the graph of ``fake`` and of those steps."""
-        tensors = self.unroll(real, fake)
-        result: dict[str, Tensor] = functional_call(
-            self.bundle.disc_side, tensors, (lambda: self._objective(self.bundle.critic_pass(real, fake)),)
-        )
+        with self.bundle.precision.full():  # what is differentiated twice
+            tensors = self.unroll(real, fake)
+            result: dict[str, Tensor] = functional_call(
+                self.bundle.disc_side, tensors, (lambda: self._objective(self.bundle.critic_pass(real, fake)),)
+            )
         return result
 
     def unroll(self, real: Batch, fake: Batch) -> dict[str, Tensor]:

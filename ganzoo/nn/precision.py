@@ -1,0 +1,95 @@
+"""In which arithmetic the networks run, and the scale that keeps float16's small gradients from vanishing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor
+
+Arithmetic = Literal["fp32", "bf16", "fp16"]
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_IDLE: Final = nullcontext()
+_START: Final = 2.0**16
+_LARGEST: Final = 2.0**24
+_PATIENCE: Final = 2000
+"""Steps without an overflow after which the scale is doubled."""
+
+
+class Precision:
+    """In which arithmetic the networks run. Losses, and whatever is differentiated twice, are always float32."""
+
+    def __init__(self, name: Arithmetic, device: torch.device) -> None:
+        self.name = name
+        self.device = device
+        self._in_full = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether networks that are called now compute in float32."""
+        return self.name == "fp32" or self._in_full
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which networks are called."""
+        kind = self.device.type
+        if not self.is_full:
+            return torch.autocast(kind, DTYPES[self.name])
+        # Steps of small networks take as long as a few hundred of these contexts, so the idle one is made once.
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _IDLE
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Within, :meth:`autocast` leaves networks in float32, for what is differentiated twice."""
+        before, self._in_full = self._in_full, True
+        try:
+            yield
+        finally:
+            self._in_full = before
+
+
+class Scaler:
+    """The scale of one side's objective under float16: as large as its gradients allow, found while training.
+
+    A step whose gradient overflows is left out and the scale halved; after many steps without one it is doubled. All
+    of it happens on the device, which is never waited for. In several processes it is the same, since it follows from
+    gradients that they have averaged.
+
+    Attributes:
+        state: ``[2]`` float32 on the device: the scale, and the steps since it last changed.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.state = torch.tensor([_START, 0.0], device=device)
+
+    @property
+    def scale(self) -> Tensor:
+        """What the objective is multiplied by, a scalar on the device."""
+        return self.state[0]
+
+    @torch.no_grad()
+    def unscale(self, gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Divide gradients by the scale, and find the next one.
+
+        Gradients that overflowed become zero: they say nothing, and the step is to be left out.
+
+        Returns:
+            overflow: whether a gradient was not finite, a bool on the device.
+            hopeless: whether that was so although the scale was 1, so that no scale is to blame.
+        """
+        scale, calm = self.state.unbind()
+        if gradients:
+            torch._foreach_mul_(list(gradients), scale.reciprocal())
+            largest = torch._foreach_norm(list(gradients), ord=float("inf"))
+            overflow = ~torch.isfinite(torch.stack([value.float() for value in largest])).all()
+        else:
+            overflow = torch.zeros((), dtype=torch.bool, device=scale.device)
+        hopeless = overflow & (scale <= 1)
+        for gradient in gradients:
+            gradient.masked_fill_(overflow & ~hopeless, 0.0)
+        calm = torch.where(overflow, 0.0, calm + 1)
+        grow = calm >= _PATIENCE
+        factor = torch.where(overflow, 0.5, torch.where(grow, 2.0, 1.0))
+        self.state = torch.stack([(scale * factor).clamp(1.0, _LARGEST), torch.where(grow, 0.0, calm)])
+        return overflow, hopeless

@@ -1,0 +1,295 @@
+"""What makes a run quick and is not the same everywhere: asked of torch, measured on the run's own networks, recorded.
+
+A measurement is not repeatable to the bit, and what it decides changes the last bits of every number. So its outcome
+is remembered: by the run, which is resumed as it began, and by this machine for these networks, so that the same
+command gives the same run again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+
+from ganzoo import decisions
+from ganzoo.data import DataStream
+from ganzoo.data.roots import cache_home
+from ganzoo.decisions import Arrangement, Decision, Machine
+from ganzoo.errors import GanzooError
+from ganzoo.evaluation.cache import cache_key
+from ganzoo.nn import Batch, Bundle, Precision, Solo
+from ganzoo.nn.bundle import derive_seed
+from ganzoo.reading import read_table
+from ganzoo.training import state
+from ganzoo.training.compiling import compiled
+
+if TYPE_CHECKING:
+    from ganzoo.settings import RunSettings
+    from ganzoo.training.loop import Session
+
+_LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
+_FEW_CONVOLVED: Final = 50_000
+"""Weights of convolutions below which the order of memory is not worth a measurement."""
+_FEW: Final = 100_000
+"""Weights below which the arithmetic is not."""
+_LONG: Final = 0.5
+"""Seconds that one pass may take; a slower one is tried with fewer samples."""
+_ROUNDS: Final = (3, 12)
+_BUDGET: Final = 0.5
+"""Seconds after which there are no more rounds than the fewest."""
+_WARM: Final = 2
+
+
+def machine_of(device: torch.device, reason: str = "asked for") -> Machine:
+    """What torch knows of a device."""
+    name = f"{platform.processor() or platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    return Machine(str(device), reason, name, threads, _has_bf16(device))
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether the hardware itself computes bfloat16; torch emulates it elsewhere, many times slower."""
+    if device.type == "cuda":
+        if torch.version.hip:
+            return bool(torch.cuda.is_bf16_supported())
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "xpu":
+        return True
+    if device.type != "cpu":
+        return False
+    asked = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    if any(asked):
+        return any(bool(ask()) for ask in asked if ask is not None)
+    return bool({"avx512_bf16", "amx_bf16"} & decisions.processor_flags())
+
+
+def slow_precision(settings: RunSettings, device: torch.device) -> str | None:
+    """A sentence where the arithmetic that was asked for is emulated."""
+    if device.type != "cpu" or settings.precision not in ("bf16", "fp16"):
+        return None
+    native = _has_bf16(device) if settings.precision == "bf16" else _has_fp16()
+    if native:
+        return None
+    return f"This processor emulates {settings.precision}, which is many times slower than fp32; use --precision fp32."
+
+
+def _has_fp16() -> bool:
+    ask = getattr(torch.cpu, "_is_amx_fp16_supported", None)
+    return bool(ask()) if ask is not None else "avx512_fp16" in decisions.processor_flags()
+
+
+@contextmanager
+def switches(settings: RunSettings, device: torch.device) -> Iterator[None]:
+    """torch's process-wide switches as the run wants them, and afterwards as they were."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.benchmark
+    if settings.deterministic:
+        torch.use_deterministic_algorithms(True)
+        cudnn.benchmark = False
+    cuda = device.type == "cuda"
+    tf32 = matmul.allow_tf32, cudnn.allow_tf32
+    if cuda:
+        matmul.allow_tf32 = cudnn.allow_tf32 = decisions.uses_tf32(settings)
+        cudnn.benchmark = not settings.deterministic  # shapes stay the same, so trying the algorithms once pays
+    try:
+        yield
+    finally:
+        if settings.deterministic:  # even to ask for what is the case already imports torch's compiler
+            torch.use_deterministic_algorithms(before[0])
+        cudnn.benchmark = before[1]
+        if cuda:
+            matmul.allow_tf32, cudnn.allow_tf32 = tf32
+
+
+def settle(session: Session) -> list[Decision]:
+    """Arrange the networks of a session that has taken no step yet, and say how, beside what needs no choice."""
+    machine = machine_of(session.device)
+    config, bundle = session.run.config, session.bundle
+    said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine))))
+    chosen = Arrangement(*said["chosen"])
+    _arrange(bundle, chosen, session.device)
+    settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
+    found = []
+    known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
+    for at, fixed in enumerate(known):
+        several = len({each[at] for each in open_to}) > 1
+        found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
+    return [
+        *found,
+        decisions.tf32(settings, machine),
+        compiled(session),
+        *decisions.optimisers(config.gen_optim, config.disc_optim, machine),
+        Decision("data", *session.dataset.placement),
+    ]
+
+
+def _choose(session: Session, machine: Machine) -> dict[str, Any]:
+    """The arrangement of a run and why, as JSON values."""
+    config, bundle = session.run.config, session.bundle
+    open_to = decisions.to_measure(config.run, session.run.spec, machine)
+    plain = open_to[0]
+    if len(open_to) == 1:
+        return {"chosen": plain, "reason": "asked for"}
+    record: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        record = read_table(session.run.path / "config.json")
+    old = decisions.kept(record, machine)
+    was = Arrangement(old.get("precision", ""), old.get("layout", ""))
+    if was in open_to:
+        return {"chosen": was, "reason": "as the run began"}
+    open_to = _worth_measuring(open_to, bundle)
+    if len(open_to) == 1:
+        return {"chosen": plain, "reason": "the networks are too small for it to matter"}
+    file = _file(session, machine, open_to)
+    found = _remembered(file, open_to)
+    if found is None:
+        found = _verdict(_measure(session, open_to), open_to)
+        _remember(file, open_to, found)
+        found = _remembered(file, open_to) or found  # another process may have been first
+    return found
+
+
+def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangement]) -> dict[str, Any]:
+    """The quickest arrangement, if it gains enough over the plain one."""
+    plain = open_to[0]
+    if plain not in seconds:
+        return {"chosen": plain, "reason": "nothing could be measured"}
+    gains = {
+        each: median(base / mine for base, mine in zip(seconds[plain], times, strict=True))
+        for each, times in seconds.items()
+    }
+    best = max(gains, key=lambda each: gains[each])
+    if gains[best] >= decisions.GAIN:
+        words = f"{', '.join(best)} was {gains[best]:.2f} times as fast as {', '.join(plain)} when measured here"
+        return {"chosen": best, "reason": words}
+    tried = " or ".join(dict.fromkeys(", ".join(each) for each in open_to[1:]))
+    return {"chosen": plain, "reason": f"{tried} was measured here and gains less than {decisions.GAIN - 1:.0%}"}
+
+
+def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arrangement]:
+    weights = [p for net in (bundle.gen, bundle.disc) for p in net.parameters() if p.dim() > 1]
+    convolved = sum(p.numel() for p in weights if p.dim() > 2)
+    plain = open_to[0]
+    few, few_convolved = sum(p.numel() for p in weights) < _FEW, convolved < _FEW_CONVOLVED
+    return [
+        each
+        for each in open_to
+        if not (few and each.precision != plain.precision) and not (few_convolved and each.layout != plain.layout)
+    ]
+
+
+def _arrange(bundle: Bundle, arrangement: Arrangement, device: torch.device) -> None:
+    if bundle.precision.name != arrangement.precision:
+        bundle.precision = Precision(arrangement.precision, device)  # type: ignore[arg-type]
+    bundle.arrange(_LAYOUTS[arrangement.layout])
+
+
+def _measure(session: Session, open_to: Sequence[Arrangement]) -> dict[Arrangement, list[float]]:
+    """Seconds of a pass in each arrangement that works, taking turns; the networks are left as they were."""
+    bundle, device, dataset = session.bundle, session.device, session.dataset
+    sides = (bundle.gen_side, bundle.disc_side)
+    share = session.settings.batch_size // session.together.world
+    real = DataStream(dataset, share, derive_seed(session.settings.seed, "trial"), device).next()
+    buffers = [{name: value.clone() for name, value in side.named_buffers()} for side in sides]
+    random, together = state.random_state(), bundle.communication
+    bundle.communication = Solo()
+    bundle.begin(0)
+    seconds: dict[Arrangement, list[float]] = {}
+    try:
+        for each in open_to:
+            with suppress(Exception):  # a network may view its activations in a way that only one layout allows
+                for _ in range(_WARM):
+                    took = _pass(bundle, real, each, device)
+                    if each == open_to[0] and took > _LONG:
+                        few = max(4, int(len(real.x) * _LONG / took))
+                        real = Batch(real.x[:few], None if real.y is None else real.y[:few])
+                seconds[each] = []
+        started = time.perf_counter()
+        for number in range(_ROUNDS[1]):
+            if number >= _ROUNDS[0] and time.perf_counter() - started > _BUDGET:
+                break
+            for each, times in seconds.items():
+                times.append(_pass(bundle, real, each, device))
+    except Exception:
+        return {}  # out of memory, say: the first step will tell, if it was not for the measurement
+    finally:
+        bundle.communication = together
+        for side in sides:
+            side.optimizer.zero_grad(set_to_none=True)
+        _arrange(bundle, open_to[0], device)
+        with torch.no_grad():
+            for side, before in zip(sides, buffers, strict=True):
+                for name, value in side.named_buffers():
+                    value.copy_(before[name])
+        state.restore_random(random)
+    return seconds
+
+
+def _pass(bundle: Bundle, real: Batch, arrangement: Arrangement, device: torch.device) -> float:
+    """Seconds of what one step computes in the networks, forward and backward, without the optimisers."""
+    _arrange(bundle, arrangement, device)
+    _wait(device)
+    started = time.perf_counter()
+    fake = bundle.generate(len(real.x), real.y)
+    terms = bundle.discriminator_terms(bundle.critic_pass(real, Batch(fake.x.detach(), fake.y)))
+    bundle.backward(bundle.disc_side, torch.stack(list(terms.values())).sum())
+    terms = bundle.loss.generator_terms(bundle.generator_pass(fake, real if bundle.loss.uses_real else None))
+    bundle.backward(bundle.gen_side, torch.stack(list(terms.values())).sum())
+    _wait(device)
+    return time.perf_counter() - started
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
+def _file(session: Session, machine: Machine, open_to: Sequence[Arrangement]) -> Path:
+    """Where the outcome for these networks on this machine is remembered."""
+    parts = session.run.config.to_dict()
+    key = cache_key(
+        torch=torch.__version__,
+        machine=[platform.node(), machine.name, machine.kind, torch.get_num_threads()],
+        parts={name: parts[name] for name in ("gen", "disc", "loss", "reg")},
+        spec=str(session.run.spec),
+        batch=session.settings.batch_size // session.together.world,
+        open_to=open_to,
+    )
+    return cache_home() / "choices" / f"{key[:32]}.json"
+
+
+def _remembered(file: Path, open_to: Sequence[Arrangement]) -> dict[str, Any] | None:
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        found = read_table(file)
+        chosen = Arrangement(*found["chosen"])
+        if chosen in open_to and isinstance(found["reason"], str):
+            return {"chosen": chosen, "reason": found["reason"]}
+    return None
+
+
+def _remember(file: Path, open_to: Sequence[Arrangement], found: dict[str, Any]) -> None:
+    """Keep an outcome, unless another process kept one first; where nothing can be written, the run alone keeps it."""
+    draft = file.with_name(f".{secrets.token_hex(8)}.tmp")
+    with suppress(OSError, GanzooError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(json.dumps(found), encoding="utf-8")
+        try:
+            os.link(draft, file)
+        except FileExistsError:
+            if _remembered(file, open_to) is None:  # it is damaged
+                draft.replace(file)
+        except OSError:  # a file system without links
+            draft.replace(file)
+    with suppress(OSError):
+        draft.unlink(missing_ok=True)
