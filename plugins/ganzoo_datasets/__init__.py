@@ -11,6 +11,7 @@ from typing import Literal
 from ganzoo.api import Component, Spec, UsageError, hookimpl, option
 from ganzoo.data.augment import CROP_HELP, FLIP_HELP, Augment
 from ganzoo.data.files import Channels, Fit, OnBadImage
+from ganzoo.data.memory import Memory
 
 _ROOT_HELP = "Folder to look in first; then come GANZOO_DATA and the user's cache."
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -124,6 +125,26 @@ class FolderConfig:
     fit: Fit = option("crop", help="Other proportions: cut the middle out, add black, or distort.")
     labels: bool = option(True, help="Whether sub-folders, if there are at least two, are classes.")
     on_bad_image: OnBadImage = option("refuse", help="What to do about an image that cannot be read.")
+    memory: Memory = option(
+        "auto", live=True, help="Hold the decoded images, or decode while training; auto: hold if they fit."
+    )
+    workers: int | None = option(
+        None, min=0, live=True, help="Processes that decode while training; 0: threads; none: by cores."
+    )
+    flip: bool = option(False, help=FLIP_HELP)
+    crop: int = option(0, min=0, help=CROP_HELP)
+
+
+@dataclass(frozen=True)
+class PreparedConfig:
+    """Options of ``prepared``."""
+
+    path: Path | None = option(None, help="Folder that 'ganzoo data prepare' wrote.")
+    memory: Memory = option(
+        "auto",
+        live=True,
+        help="Hold the images, or take them from the files; auto: from the files, read ahead if they fit.",
+    )
     flip: bool = option(False, help=FLIP_HELP)
     crop: int = option(0, min=0, help=CROP_HELP)
 
@@ -177,6 +198,15 @@ def folder_spec(config: FolderConfig) -> Spec:
     from ganzoo_datasets.folder_source import folder_source
 
     return Augment(config.flip, config.crop).check(folder_source(config).spec)
+
+
+def prepared_spec(config: PreparedConfig) -> Spec:
+    """What a prepared copy holds, as its record says."""
+    from ganzoo.data.copies import read_copy
+
+    if config.path is None:
+        raise UsageError("The data set 'prepared' needs the option path: --data.path FOLDER.")
+    return Augment(config.flip, config.crop).check(read_copy(config.path).spec)
 
 
 def npz_spec(config: NpzConfig) -> Spec:
@@ -345,6 +375,18 @@ def ganzoo_components() -> Iterator[Component]:
     )
     yield Component(
         "dataset",
+        "prepared",
+        target="ganzoo_datasets.prepared:Prepared",
+        config=PreparedConfig,
+        spec=prepared_spec,
+        summary="A copy of images that 'ganzoo data prepare' made: opens at once, whatever its size.",
+        facts={
+            "samples": "what --data COPY holds, decoded and of one size",
+            "classes": "those of what it was made from",
+        },
+    )
+    yield Component(
+        "dataset",
         "npz",
         target="ganzoo_datasets.own:Npz",
         config=NpzConfig,
@@ -363,6 +405,7 @@ __all__ = [
     "FolderConfig",
     "GridConfig",
     "NpzConfig",
+    "PreparedConfig",
     "RingConfig",
     "StackedConfig",
     "StoredConfig",
