@@ -150,7 +150,7 @@ def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) ->
     """The images of a piece; whatever is wrong with one of them is told, and raises nothing."""
     pixels = np.empty((len(names), *shape), np.uint8)
     good, bad = [], {}
-    read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+    _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
     with strict_pillow():
         for at, name in enumerate(names):
             try:
@@ -163,9 +163,10 @@ def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) ->
 
 
 @lru_cache(maxsize=2)
-def _reader(path: Path, _modified: int) -> Callable[[str], bytes]:
-    """The open folder or zip; for as long as the process lives, since a zip of millions takes seconds to open."""
-    return ExitStack().enter_context(ImageFiles(path, ()).open())
+def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], bytes]]:
+    """The open folder or zip, which stays open since a zip of millions takes seconds to open, and what reads it."""
+    stack = ExitStack()
+    return stack, stack.enter_context(ImageFiles(path, ()).open())
 
 
 def _settle_in() -> None:
