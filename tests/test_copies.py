@@ -24,8 +24,8 @@ from safetensors.numpy import load_file
 from ganzoo.api import Spec
 from ganzoo.cli import main
 from ganzoo.data import ArrayDataset, Dataset, DataStream, copies
-from ganzoo.data.dataset import Pending
 from ganzoo.data.copies import check_copy, read_copy
+from ganzoo.data.dataset import Pending
 from ganzoo.data.naming import data_settings
 from ganzoo.data.prepare import from_dataset, prepare
 from ganzoo.data.stream import in_turn

@@ -146,13 +146,13 @@ def _digest(found: Iterable[tuple[str, int, int]]) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in name.replace("\\", "/").split("/") if part)
+    return tuple(filter(None, name.replace("\\", "/").split("/")))
 
 
 def _is_image(name: str) -> bool:
-    parts = _parts(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and name.lower().endswith(SUFFIXES)
+    if not name.lower().endswith(SUFFIXES):
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in _parts(name))
 
 
 def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:

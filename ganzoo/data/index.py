@@ -12,7 +12,7 @@ from ganzoo.data.files import ImageFiles
 from ganzoo.data.kept import Array, ImageCache, key_of
 from ganzoo.errors import printable
 
-_WORTH_KEEPING: Final = 0.25
+_WORTH_KEEPING: Final = 0.05
 """Seconds of looking at images after which what was found is kept."""
 _LONGEST_REASON: Final = 300
 _UNKNOWN: Final = 0

@@ -104,7 +104,8 @@ class ImageCache:
             metadata = {"kind": kind, "key": key, "source": str(source), "checksums": _checksums(arrays.values())}
             write_arrays(self._path(kind, key), arrays, metadata)
         except (GanzooError, OSError) as err:
-            _LOG.warning("What was found out about %s is not kept for the next time: %s", source, err)
+            level = logging.WARNING if kind == "pixels" else logging.DEBUG
+            _LOG.log(level, "What was found out about %s is not kept for the next time: %s", source, err)
             return False
         return True
 

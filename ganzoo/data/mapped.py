@@ -71,17 +71,15 @@ class MappedImages(Dataset):
         return None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))
 
     def _gather(self, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Tensor:
-        """Images of all parts, those of one part at a time."""
+        """Images of all parts, one after the other: for parts of a few images that is quicker than part by part."""
         if len(index) and not (index.min() >= 0 and index.max() < self.length):
             raise IndexError("an index is out of range")
         found = torch.empty((len(index), *self.spec.shape), dtype=torch.uint8)
-        pixels = found.numpy()
-        order = np.argsort(index, kind="stable")
-        ends = np.searchsorted(index[order], self._starts)
-        for part, start, first, last in zip(self.parts, self._starts, ends, ends[1:], strict=False):
-            if first < last:
-                places = order[first:last]
-                pixels[places] = part.numpy()[index[places] - start]
+        pixels, parts = found.numpy(), [part.numpy() for part in self.parts]
+        which = np.searchsorted(self._starts, index, side="right") - 1
+        rows = index - self._starts[which]
+        for at, (part, row) in enumerate(zip(which.tolist(), rows.tolist(), strict=True)):
+            pixels[at] = parts[part][row]
         return found
 
 
