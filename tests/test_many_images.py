@@ -360,7 +360,7 @@ choice = registry().choose("dataset", "folder", {"path": sys.argv[1], "size": 19
 data = build(choice, choice.component.spec(choice.config))
 stream = DataStream(data, 8, 0)
 before = peak()
-for _ in range(40):
+for _ in range(120):
     stream.next()
 print(peak() - before)
 """
@@ -370,5 +370,5 @@ print(peak() - before)
 def test_memory_stays_bounded_while_more_is_decoded(photos: Path) -> None:
     done = subprocess.run([sys.executable, "-c", MEMORY, str(photos)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    decoded = 40 * 8 * 3 * 192 * 192
+    decoded = 120 * 8 * 3 * 192 * 192
     assert int(done.stdout) < decoded / 2

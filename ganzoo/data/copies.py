@@ -164,7 +164,8 @@ def _read(path: Path, _modified: int) -> Copy:
         raise GanzooError(f"{record} is no record of a prepared copy.")
     if found["version"] != VERSION:
         raise GanzooError(
-            f"{record} is of version {str(found['version'])[:20]}, and this ganzoo reads version {VERSION}: prepare it anew."
+            f"{record} is of version {str(found['version'])[:20]}, and this ganzoo reads version {VERSION}: prepare "
+            "the copy anew."
         )
     digest = found.pop("digest", None)
     if digest != _digest(found):
