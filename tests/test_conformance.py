@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganzoo.api import Spec
+from ganzoo.data.prepare import from_dataset, prepare
 from ganzoo.errors import MissingError
-from ganzoo.registry import registry
+from ganzoo.registry import build, registry
 from ganzoo.testing import Check, check_component, checks_for
 from ganzoo.testing.checks import OF_ALL
 
@@ -25,7 +27,7 @@ SMALL = {
 """Options that make a component quick to check, where it has them."""
 QUICK = ("mixes", "can", "is-built", "is-settled", "survives-safetensors", "has-the-right-shapes", "passes")
 """How the promises begin that may depend on an option."""
-OWN_FILES = ("folder", "npz", "discriminator")
+OWN_FILES = ("folder", "npz", "prepared", "discriminator")
 
 
 def built_ins() -> list[Check]:
@@ -63,7 +65,13 @@ def test_own_images_keep_the_promises_of_data_sets(tmp_path: Path, labelled: boo
     arrays: dict[str, Any] = {"images": pixels} | ({"labels": np.arange(12) % 3} if labelled else {})
     np.savez(tmp_path / "mine.npz", **arrays)
     check_component("dataset", "folder", path=tmp_path / "photos")
+    check_component("dataset", "folder", path=tmp_path / "photos", memory="stream", workers=0)
     check_component("dataset", "npz", path=tmp_path / "mine.npz")
+    for size in (10**6, 3000):  # one file, and several
+        choice = registry().choose("dataset", "npz", {"path": str(tmp_path / "mine.npz")})
+        spec = Spec((3, 16, 16), 3 if labelled else None)
+        prepare(from_dataset(build(choice, spec), {}), tmp_path / f"copy-{size}", shard_bytes=size)
+        check_component("dataset", "prepared", path=tmp_path / f"copy-{size}")
 
 
 VARIANTS = [

@@ -217,9 +217,12 @@ def test_what_is_not_there_is_not_proven(command: str) -> None:
 def test_how_a_component_is_used(
     page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if "prepared" in page:
+        assert call("ganzoo data prepare photos copy --size 32", monkeypatch) == 0
     for block in blocks(page):
         for command in block.commands:
-            line = command.replace("PATH", "my.npz" if "npz" in command else "photos")
+            path = "my.npz" if "npz" in command else "copy" if "prepared" in command else "photos"
+            line = command.replace("PATH", path)
             last = "--help" if line.startswith("ganzoo eval") else "--dry-run"  # choices are checked for both
             assert call(line, monkeypatch, last) == 0, (command, capsys.readouterr().err)
 

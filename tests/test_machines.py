@@ -21,6 +21,7 @@ from PIL import Image
 from ganzoo.api import Spec
 from ganzoo.config import COMMAND_LINE, Layer, RunConfig, resolve
 from ganzoo.data import ArrayDataset, Augment, DataStream
+from ganzoo.data.prepare import from_dataset, prepare
 from ganzoo.registry import build, list_components
 
 RUN = ["run", "--steps", "1", "--samples", "2", "--gen.width", "4", "--disc.width", "4", "--device", "cpu", "--out"]
@@ -152,6 +153,11 @@ def configured(tmp_path: Path, name: str) -> RunConfig:
     elif name == "npz":
         np.savez(tmp_path / "a.npz", x=np.arange(640, dtype=np.uint8).reshape(10, 8, 8), y=np.arange(10) % 3)
         values |= {"data.path": str(tmp_path / "a.npz"), "data.crop": "2"}
+    elif name == "prepared":
+        spec = Spec((1, 8, 8))
+        data = ArrayDataset(torch.arange(640).reshape(10, 1, 8, 8).byte(), None, spec)
+        prepare(from_dataset(data, {}), tmp_path / "copy", shard_bytes=3 * spec.numel)
+        values |= {"data.path": str(tmp_path / "copy"), "data.flip": "true"}
     return resolve([Layer(COMMAND_LINE, values, textual=True)])
 
 
@@ -189,7 +195,7 @@ def test_data_sets_and_streams_go_to_other_processes(
     names = [
         name for name in list_components("dataset") if name not in ("celeba", "cifar10", "fashion-mnist", "kmnist")
     ]
-    assert {"digits", "mnist", "stacked-mnist", "ring", "grid", "swissroll", "folder", "npz"} <= set(names)
+    assert {"digits", "mnist", "stacked-mnist", "ring", "grid", "swissroll", "folder", "npz", "prepared"} <= set(names)
     streams = []
     for name in names:
         config = configured(tmp_path, name)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.data.dataset import ArrayDataset, Dataset, GaussianMixture, SampledDataset
     from ganzoo.data.fetch import download
     from ganzoo.data.files import ImageFiles, list_images
+    from ganzoo.data.held import held_images
     from ganzoo.data.images import choose_shape, decode_images
     from ganzoo.data.pixels import resize, to_unit
     from ganzoo.data.pretrained import Found, Published, find_weights, read_weights, weights_digest
@@ -37,6 +38,7 @@ __all__ = [
     "download",
     "download_root",
     "find_weights",
+    "held_images",
     "list_images",
     "read_weights",
     "resize",
@@ -64,6 +66,7 @@ _HOMES = {
     "download": "ganzoo.data.fetch",
     "download_root": "ganzoo.data.roots",
     "find_weights": "ganzoo.data.pretrained",
+    "held_images": "ganzoo.data.held",
     "list_images": "ganzoo.data.files",
     "read_weights": "ganzoo.data.pretrained",
     "resize": "ganzoo.data.pixels",

@@ -31,6 +31,10 @@ class Dataset(ABC):
 
     length: int | None
     augment: Augment | None = None
+    digest: str = ""
+    """Hex SHA-256 that tells its samples from all others without reading them; empty if only reading them could."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes; empty if they have none."""
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
@@ -54,9 +58,35 @@ class Dataset(ABC):
         """The samples ``index [B]`` int64 of a finite data set: images float32 in [-1, 1], points float32."""
         raise GanzooError(f"{type(self).__name__} has no numbered samples; use draw(n, rng).")
 
+    def ahead(self, count: int) -> int:
+        """How many of the next batches of ``count`` samples a stream shall begin before it needs them."""
+        return 0
+
+    def begin(self, index: Tensor) -> Pending:
+        """Begin to fetch samples; for data sets that want to be asked ahead."""
+        return Pending(self, index)
+
+    def labels_of(self, index: Tensor) -> Tensor | None:
+        """The labels of samples of a finite data set, without their images where that saves work."""
+        return self.fetch(index).y
+
     def draw(self, n: int, rng: torch.Generator) -> Batch:
         """``n`` new samples of an endless data set, from the random numbers of ``rng``, which is on its device."""
         raise GanzooError(f"{type(self).__name__} is finite; use fetch(index).")
+
+
+class Pending:
+    """A batch that is on its way; this one is fetched when it is wanted."""
+
+    def __init__(self, dataset: Dataset, index: Tensor) -> None:
+        self._dataset, self._index = dataset, index
+
+    def result(self) -> Batch:
+        """The batch, as soon as it is there."""
+        return self._dataset.fetch(self._index)
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
 
 
 class ArrayDataset(Dataset):

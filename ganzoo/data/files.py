@@ -5,10 +5,11 @@ A folder whose images lie in at least two sub-folders is labelled by them, in th
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -22,6 +23,8 @@ Channels = Literal["auto", "grey", "rgb"]
 OnBadImage = Literal["refuse", "skip"]
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+COPY_RECORD: Final = "ganzoo-data.json"
+"""A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -35,12 +38,15 @@ class ImageFiles:
         names: of the files, relative to it, sorted; as the zip spells them.
         labels: index into ``classes`` for each file, or None where the files have no classes.
         classes: sorted names of the class folders.
+        digest: hex SHA-256 of the folder and the names, sizes and times of change in it, or of the names, sizes and
+            checksums of a zip; empty where it is not known.
     """
 
     path: Path
     names: tuple[str, ...]
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
+    digest: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,18 +72,24 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     """
     path = path.expanduser()
     if path.is_dir():
-        names = sorted(name for name in _walk(path) if _is_image(name))
+        found = sorted(_walk(path))
+        # Names, sizes and times tell the files of one folder apart, not those of two.
+        names, digest = [name for name, *_ in found], _digest([(str(path.resolve()), 0, 0), *found])
     elif path.suffix.lower() in SUFFIXES and path.is_file():
         raise UsageError(one_image(path))
     elif path.is_file():
-        with _open_zip(path) as archive:
-            names = sorted({info.filename for info in archive.infolist() if _is_image(info.filename)})
+        names, digest = _members(path)
     else:
         raise UsageError(f"There is no folder or zip of images at {path}.")
     if not names:
         raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}.")
-    found, classes = _classes(names, path) if labels else (None, ())
-    return ImageFiles(path, tuple(names), found, classes)
+    numbers, classes = _classes(names, path) if labels else (None, ())
+    return ImageFiles(path, tuple(names), numbers, classes, digest)
+
+
+def is_copy(path: Path) -> bool:
+    """Whether a folder is a prepared copy."""
+    return (path / COPY_RECORD).is_file()
 
 
 def one_image(path: Path | str) -> str:
@@ -87,27 +99,60 @@ def one_image(path: Path | str) -> str:
     )
 
 
-def _walk(root: Path) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and time of change of each image below a folder; links are followed, but not in circles."""
     seen = set()
-    for folder, below, files in os.walk(root, followlinks=True):
-        state = os.stat(folder)  # noqa: PTH116 - os.walk tells text
-        if (state.st_dev, state.st_ino) in seen:
-            below.clear()  # a link that leads back up
-            continue
-        seen.add((state.st_dev, state.st_ino))
-        below.sort()
-        inside = Path(folder).relative_to(root)
-        yield from ((inside / name).as_posix() for name in files)
+    todo = [""]
+    while todo:
+        inside = todo.pop()
+        below = []
+        with suppress(OSError):  # a folder that may not be read is passed over
+            state = (root / inside).stat()
+            if (state.st_dev, state.st_ino) in seen:
+                continue  # a link that leads back up
+            seen.add((state.st_dev, state.st_ino))
+            with os.scandir(root / inside) as entries:
+                for entry in entries:
+                    name = f"{inside}/{entry.name}" if inside else entry.name
+                    if entry.is_dir():
+                        below.append(name)
+                    elif _is_image(name):
+                        yield (name, *_state_of(entry))
+        todo += sorted(below, reverse=True)
+
+
+def _state_of(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        state = entry.stat()
+    except OSError:  # a link that leads nowhere; reading it will say so
+        return -1, 0
+    return state.st_size, state.st_mtime_ns
+
+
+def _members(path: Path) -> tuple[list[str], str]:
+    """Names of the images of a zip, and their digest."""
+    with _open_zip(path) as archive:
+        infos = {info.filename: info for info in archive.infolist() if _is_image(info.filename)}
+    found = sorted((name, info.file_size, info.CRC) for name, info in infos.items())
+    return [name for name, *_ in found], _digest(found)
+
+
+def _digest(found: Iterable[tuple[str, int, int]]) -> str:
+    """Of names, each with two numbers that change when the file does."""
+    made = hashlib.sha256()
+    for name, *state in found:
+        made.update(f"{name}\0{state}\0".encode("utf-8", "surrogatepass"))
+    return made.hexdigest()
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in name.replace("\\", "/").split("/") if part)
+    return tuple(filter(None, name.replace("\\", "/").split("/")))
 
 
 def _is_image(name: str) -> bool:
-    parts = _parts(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
-    return not hidden and name.lower().endswith(SUFFIXES)
+    if not name.lower().endswith(SUFFIXES):
+        return False
+    return not any(part.startswith(".") or part == "__MACOSX" for part in _parts(name))
 
 
 def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:

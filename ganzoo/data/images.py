@@ -7,9 +7,10 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from io import BytesIO
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,12 +19,15 @@ import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
+from ganzoo.data.index import ImageIndex
 from ganzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+Reason = tuple[str, bool]
+"""Why an image cannot be read, and whether that lasts."""
 
 _LOG = logging.getLogger("ganzoo")
 _SURVEYED: Final = 256
@@ -58,12 +62,17 @@ def choose_shape(
     Raises:
         UsageError: an image cannot be read, and ``on_bad_image`` does not say to skip it.
     """
-    with files.open() as read, _strict_pillow():
+    index = index_of(files)
+    with files.open() as read, strict_pillow():
+
+        def size_of(name: str) -> tuple[int, int]:
+            return _known_size(index, read, name)
+
         if size is None:
             sizes = []
             for name in _spread(files.names, _SURVEYED):
-                with _reading(files, name, on_bad_image):
-                    sizes.append(_size_of(read(name)))
+                with reading(files, name, on_bad_image):
+                    sizes.append(size_of(name))
             if not sizes:
                 raise UsageError(f"None of the images looked at in {files.path} can be read.")
             height, width = _servable(sizes)
@@ -72,10 +81,11 @@ def choose_shape(
         grey = channels == "grey"
         if channels == "auto":
             for name in _spread(files.names, _SURVEYED_FOR_COLOUR):
-                with _reading(files, name, on_bad_image):
-                    grey = _is_grey(read(name))
+                with reading(files, name, on_bad_image):
+                    grey = _known_grey(index, read, name)
                     if not grey:
                         break
+    index.keep()
     return 1 if grey else 3, height, width
 
 
@@ -85,19 +95,63 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     Raises:
         UsageError: they have different sizes, or one cannot be read.
     """
-    sizes = []
-    with files.open() as read, _strict_pillow():
+    index = index_of(files)
+    first: tuple[int, int] | None = None
+    with files.open() as read, strict_pillow():
         for name in files.names:
-            with _reading(files, name, None):
-                sizes.append(_size_of(read(name)))
-            if sizes[-1] != sizes[0]:
-                (height, width), (other_height, other_width) = sizes[0], sizes[-1]
+            with reading(files, name, None):
+                size = _known_size(index, read, name)
+            first = first or size
+            if size != first:
+                (height, width), (other_height, other_width) = first, size
                 raise UsageError(
                     f"The images of {files.path} have different sizes ({width}x{height} in {files.names[0]}, "
                     f"{other_width}x{other_height} in {name}); bring them to one size first."
                 )
+    assert first is not None
     channels, *_ = choose_shape(files, size=1)
-    return (channels, *sizes[0])
+    return (channels, *first)
+
+
+def index_of(files: ImageFiles) -> ImageIndex:
+    """What is known of the images; of the same list always the same object."""
+    return _index_of(files.digest, len(files), _Same(files)) if files.digest else ImageIndex(files)
+
+
+class _Same:
+    """Carries a list of files past a cache that knows it by its digest."""
+
+    def __init__(self, files: ImageFiles) -> None:
+        self.files = files
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@lru_cache(maxsize=4)
+def _index_of(_digest: str, _count: int, same: _Same) -> ImageIndex:
+    return ImageIndex(same.files)
+
+
+def _known_size(index: ImageIndex, read: Callable[[str], bytes], name: str) -> tuple[int, int]:
+    number = index.number(name)
+    size = index.size(number)
+    if size is None:
+        size = _size_of(read(name))
+        index.say_size(number, size)
+    return size
+
+
+def _known_grey(index: ImageIndex, read: Callable[[str], bytes], name: str) -> bool:
+    number = index.number(name)
+    grey = index.grey(number)
+    if grey is None:
+        grey = _is_grey(read(name))
+        index.say_grey(number, grey)
+    return grey
 
 
 def decode_images(
@@ -117,18 +171,27 @@ def decode_images(
         UsageError: an image cannot be read (named, with the reason) and is not to be skipped; all of them cannot;
             or the memory does not suffice.
     """
+    pixels, kept, bad = decode_all(files, shape, fit, on_bad_image)
+    report_bad(files, {name: reason for name, (reason, _) in bad.items()})
+    return pixels, kept
+
+
+def decode_all(
+    files: ImageFiles, shape: tuple[int, int, int], fit: Fit, on_bad_image: OnBadImage | None
+) -> tuple[Pixels, list[int], dict[str, Reason]]:
+    """What :func:`decode_images` gives, and why the others cannot be read."""
     try:
         pixels: Pixels = np.empty((len(files), *shape), np.uint8)
     except MemoryError:
         raise UsageError(
             f"{len(files)} images of {'x'.join(map(str, shape))} do not fit into memory; choose a smaller size."
         ) from None
-    bad: dict[str, str] = {}
+    bad: dict[str, Reason] = {}
     good = np.zeros(len(files), bool)
-    with files.open() as read, _strict_pillow():
+    with files.open() as read, strict_pillow():
 
         def decode_into(i: int) -> None:
-            with _reading(files, files.names[i], on_bad_image, bad):
+            with reading(files, files.names[i], on_bad_image, bad):
                 pixels[i] = decode(read(files.names[i]), shape, fit)
                 good[i] = True
 
@@ -138,13 +201,26 @@ def decode_images(
         finally:
             pool.shutdown(cancel_futures=True)
     kept: list[int] = np.flatnonzero(good).tolist()
-    if not kept:
+    return (pixels[kept] if bad else pixels), kept, bad
+
+
+def report_bad(files: ImageFiles, bad: Mapping[str, str]) -> None:
+    """Tell which images are left out.
+
+    Raises:
+        UsageError: it is all of them.
+    """
+    if len(bad) == len(files):
         raise UsageError(f"None of the {len(files)} images in {files.path} can be read; {_named(bad)}.")
     if bad:
         were = "image was" if len(bad) == 1 else "images were"
         _LOG.warning("%d of %d %s left out of %s: %s.", len(bad), len(files), were, files.path, _named(bad))
-        pixels = pixels[kept]
-    return pixels, kept
+
+
+def refusal(files: ImageFiles, name: str, reason: str, *, may_skip: bool = True) -> UsageError:
+    """The sentence about an image that cannot be read and is not to be skipped."""
+    offer = ", or skip such images with --on-bad-image skip" if may_skip else ""
+    return UsageError(f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it{offer}.")
 
 
 def _named(bad: Mapping[str, str]) -> str:
@@ -248,33 +324,66 @@ def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 @contextmanager
-def _reading(
-    files: ImageFiles, name: str, on_bad_image: OnBadImage | None, bad: dict[str, str] | None = None
+def reading(
+    files: ImageFiles, name: str, on_bad_image: OnBadImage | None, bad: dict[str, Reason] | None = None
 ) -> Iterator[None]:
     """Turns whatever a broken file raises into one sentence, or into an entry of ``bad`` if it is to be skipped."""
-    from PIL import UnidentifiedImageError
-
     try:
         yield
     except Exception as err:  # Pillow raises almost anything for a broken file
-        reason = " ".join(str(err).split()) or type(err).__name__
-        if isinstance(err, UnidentifiedImageError):
-            reason = "no image format that is known here"
+        reason = reason_of(err)
         if on_bad_image != "skip":
-            offer = ", or skip such images with --on-bad-image skip" if on_bad_image is not None else ""
-            raise UsageError(
-                f"The image {name} in {files.path} cannot be read ({reason}): mend or remove it{offer}."
-            ) from err
+            raise refusal(files, name, reason[0], may_skip=on_bad_image is not None) from err
         if bad is not None:
             bad[name] = reason
 
 
-@contextmanager
-def _strict_pillow() -> Iterator[None]:
-    """Images so large that they look like an attack are errors; remarks on odd metadata are not shown."""
-    from PIL import Image
+def reason_of(err: Exception) -> Reason:
+    """Why an image cannot be read, and whether that lasts: a lack of memory or of rights does not."""
+    from PIL import UnidentifiedImageError
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+    if isinstance(err, UnidentifiedImageError):
+        return "no image format that is known here", True
+    reason = " ".join(str(err).split()) or type(err).__name__
+    passing = isinstance(err, MemoryError) or (isinstance(err, OSError) and err.errno is not None)
+    return reason, not passing
+
+
+class _Strictness:
+    """Pillow's warnings as they are to be taken, for as long as some thread decodes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._before = warnings.catch_warnings()
+
+    def enter(self) -> None:
+        from PIL import Image
+
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            self._before = warnings.catch_warnings()
+            self._before.__enter__()
+            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(None, None, None)
+
+
+_STRICTNESS: Final = _Strictness()
+
+
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Images so large that they look like an attack are errors; remarks on odd metadata are not shown."""
+    _STRICTNESS.enter()
+    try:
         yield
+    finally:
+        _STRICTNESS.leave()

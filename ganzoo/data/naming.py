@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from ganzoo.data.files import SUFFIXES, one_image
+from ganzoo.data.files import SUFFIXES, is_copy, one_image
 from ganzoo.errors import UsageError
 from ganzoo.registry import registry
 
@@ -28,7 +28,8 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     except UsageError:
         if not path.exists():
             raise UsageError(f"There is no data set, folder or file {value!r}.") from None
-        name = "folder" if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
+        kind = "prepared" if is_copy(path) else "folder"
+        name = kind if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
         if name is None and path.suffix.lower() in SUFFIXES:
             raise UsageError(one_image(value)) from None
         if name is None:

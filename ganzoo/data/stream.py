@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganzoo.api import UsageError
-from ganzoo.data.dataset import Dataset
+from ganzoo.data.dataset import Dataset, Pending
 from ganzoo.nn.bundle import Batch, derive_seed
 
 
@@ -18,6 +20,9 @@ class DataStream:
     A finite data set is an endless concatenation of permutations, that of epoch ``e`` being a function of
     (seed, e): a batch may span epochs, may be larger than the data set, and no sample is ever left out. An endless
     one is drawn, and the samples of a finite one are augmented, with random numbers seeded by (seed, position, rank).
+
+    A data set that asks for it hears of the next batches ahead. Those are the ones that come, unless the position is
+    set; then what was begun is given up.
 
     Args:
         dataset: it is moved to ``device``.
@@ -61,9 +66,11 @@ class DataStream:
         self._chance = torch.Generator(self.device)
         self._epoch = -1
         self._order = torch.empty(0, dtype=torch.int64)
+        self._begun: deque[tuple[int, Pending]] = deque()
+        self._in_a_row = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = ("_rng", "_chance", "_epoch", "_order")
+        derived = ("_rng", "_chance", "_epoch", "_order", "_begun", "_in_a_row")
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -88,12 +95,35 @@ class DataStream:
         if self.dataset.length is None:
             self._rng.manual_seed(derive_seed(self.seed, "draw", position, self.rank))
             return self.dataset.draw(self._share, self._rng)
-        start = position + self.rank * self._share
-        batch = self.dataset.fetch(self._indices(start, start + self._share, self.dataset.length))
+        batch = self._fetch(position, self.dataset.length)
         if not self.dataset.augment:
             return batch
         self._chance.manual_seed(derive_seed(self.seed, "augment", position, self.rank))
         return Batch(self.dataset.augment(batch.x, self._chance), batch.y)
+
+    def _fetch(self, position: int, length: int) -> Batch:
+        """This process's part of the batch at a position; those after it are begun."""
+        ahead = self.dataset.ahead(self._share)
+        if not ahead:
+            return self.dataset.fetch(self._part(position, length))
+        if self._begun and self._begun[0][0] != position:
+            self._give_up()
+        self._in_a_row += 1
+        # A stream that is asked for a batch or two, as for a look at the data, begins hardly more.
+        while len(self._begun) <= min(ahead, self._in_a_row):
+            at = position + len(self._begun) * self.batch_size
+            self._begun.append((at, self.dataset.begin(self._part(at, length))))
+        return self._begun.popleft()[1].result()
+
+    def _give_up(self) -> None:
+        for _, pending in self._begun:
+            pending.cancel()
+        self._begun.clear()
+        self._in_a_row = 0
+
+    def _part(self, position: int, length: int) -> Tensor:
+        start = position + self.rank * self._share
+        return self._indices(start, start + self._share, length)
 
     def _indices(self, start: int, stop: int, length: int) -> Tensor:
         parts = []
@@ -111,3 +141,15 @@ class DataStream:
             self._order = torch.randperm(length, generator=self._rng).to(self.dataset.home)
             self._epoch = epoch
         return self._order
+
+
+def in_turn(dataset: Dataset, order: Tensor, count: int) -> Iterator[Batch]:
+    """The samples ``order`` of a finite data set, ``count`` at a time."""
+    parts = iter(torch.split(order, count))
+    begun: deque[Pending] = deque()
+    for part in parts:
+        begun.append(dataset.begin(part))
+        if len(begun) > dataset.ahead(count):
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()

@@ -169,6 +169,12 @@ class Judge:
         made = hashlib.sha256()
         classes = reference.spec.num_classes
         counts = torch.zeros(classes, dtype=torch.float64) if classes else None
+        known = reference.known(n)
+        if known is not None:
+            made.update(repr((known[0], self._channels)).encode())
+            if counts is not None and known[1] is not None:
+                counts += torch.bincount(known[1].cpu(), minlength=len(counts))
+            return made.hexdigest(), None if counts is None or not counts.sum() else counts / counts.sum()
         for images, labels in _coloured(reference.samples(n), self._channels):
             made.update(images_digest(images).encode())
             if counts is not None and labels is not None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ganzoo.api import Choice, Spec
 from ganzoo.data import Dataset, GaussianMixture
 from ganzoo.data.naming import data_settings
+from ganzoo.data.stream import in_turn
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.subjects import Pictures, Samples, Subject, to_pixels
 from ganzoo.nn.bundle import derive_seed
@@ -56,13 +57,24 @@ class Reference:
                 x, y = found.draw(min(_BATCH, n - start), rng)
                 yield (to_pixels(x) if self.spec.is_image else x), y
             return
-        order = torch.arange(found.length)
-        if n < found.length:
-            rng = torch.Generator().manual_seed(derive_seed("reference"))
-            order = torch.randperm(found.length, generator=rng)[:n].sort().values
-        for start in range(0, n, _BATCH):
-            x, y = found.fetch(order[start : start + _BATCH])
+        for x, y in in_turn(found, self._order(n, found.length), _BATCH):
             yield (to_pixels(x) if self.spec.is_image else x), y
+
+    def known(self, n: int) -> tuple[str, Tensor | None] | None:
+        """What tells ``n`` samples from all others, and their labels; None if they must be read to know that."""
+        found = self._from
+        if isinstance(found, Subject) or found.length is None or not found.digest:
+            return None
+        order = self._order(n, found.length)
+        part = "" if n == found.length else f" {n}"
+        return found.digest + part, found.labels_of(order) if self.spec.num_classes else None
+
+    @staticmethod
+    def _order(n: int, length: int) -> Tensor:
+        if n == length:
+            return torch.arange(length)
+        rng = torch.Generator().manual_seed(derive_seed("reference"))
+        return torch.randperm(length, generator=rng)[:n].sort().values
 
 
 def open_reference(against: str | None, subject: Subject, root: Path | None = None) -> Reference | None:

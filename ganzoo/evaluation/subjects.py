@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import CONDITIONAL, Plan, Spec
-from ganzoo.data.files import ImageFiles, list_images
+from ganzoo.data.files import ImageFiles, is_copy, list_images
 from ganzoo.data.images import common_shape, decode_images
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import sha256
@@ -118,10 +118,11 @@ class Pictures(Subject):
 
 
 class Arrays(Subject):
-    """The images or points of an npz."""
+    """The images or points of an npz, or the images of a prepared copy."""
 
     def __init__(self, path: Path) -> None:
-        choice = registry().choose("dataset", "npz", {"path": str(path)})
+        name = "prepared" if is_copy(path) else "npz"
+        choice = registry().choose("dataset", name, {"path": str(path)})
         assert choice.component.spec is not None
         spec = choice.component.spec(choice.config)
         super().__init__(spec, {"path": str(path), "kind": "images" if spec.is_image else "points"})
@@ -156,6 +157,8 @@ def open_subject(
         raise MissingError(f"There is no run, export, folder or file of images at {path}.")
     if path.is_dir() and (path / CONFIG).is_file():
         return open_network(path, ema=ema, best=best, device=device, say=say)
+    if is_copy(path):
+        return Arrays(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
         return Pictures(path)
     if path.suffix.lower() == ".npz":

@@ -10,7 +10,7 @@ from typing import Literal
 
 from ganzoo.api import Component, Spec, UsageError, hookimpl, option
 from ganzoo.data.augment import CROP_HELP, FLIP_HELP, Augment
-from ganzoo.data.files import Channels, Fit, OnBadImage
+from ganzoo_datasets.own_options import FolderConfig, NpzConfig, PreparedConfig
 
 _ROOT_HELP = "Folder to look in first; then come GANZOO_DATA and the user's cache."
 _FOLDERS = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}
@@ -114,32 +114,6 @@ class SwissRollConfig:
     scale: float = option(7.5, above=0, help="What the spiral of radius 1.5 pi to 4.5 pi is divided by.")
 
 
-@dataclass(frozen=True)
-class FolderConfig:
-    """Options of ``folder``."""
-
-    path: Path | None = option(None, help="Folder or zip of images.")
-    size: int | None = option(None, min=4, help="Height and width; none: what suits the images, at most 64.")
-    channels: Channels = option("auto", help="One channel or three; auto: one if all images looked at are grey.")
-    fit: Fit = option("crop", help="Other proportions: cut the middle out, add black, or distort.")
-    labels: bool = option(True, help="Whether sub-folders, if there are at least two, are classes.")
-    on_bad_image: OnBadImage = option("refuse", help="What to do about an image that cannot be read.")
-    flip: bool = option(False, help=FLIP_HELP)
-    crop: int = option(0, min=0, help=CROP_HELP)
-
-
-@dataclass(frozen=True)
-class NpzConfig:
-    """Options of ``npz``."""
-
-    path: Path | None = option(None, help="The .npz file.")
-    images: str | None = option(None, help="Name of the array of samples; none: images, x, arr_0 or x_train.")
-    labels: str | None = option(None, help="Name of the array of labels; none: labels, y or y_train if there is one.")
-    size: int | None = option(None, min=4, help="Height and width to resize images to; none: as they are.")
-    flip: bool = option(False, help=FLIP_HELP)
-    crop: int = option(0, min=0, help=CROP_HELP)
-
-
 def digits_spec(config: DigitsConfig) -> Spec:
     """What ``digits`` holds."""
     return Spec((1, config.size, config.size), 10)
@@ -177,6 +151,15 @@ def folder_spec(config: FolderConfig) -> Spec:
     from ganzoo_datasets.folder_source import folder_source
 
     return Augment(config.flip, config.crop).check(folder_source(config).spec)
+
+
+def prepared_spec(config: PreparedConfig) -> Spec:
+    """What a prepared copy holds, as its record says."""
+    from ganzoo.data.copies import read_copy
+
+    if config.path is None:
+        raise UsageError("The data set 'prepared' needs the option path: --data.path FOLDER.")
+    return Augment(config.flip, config.crop).check(read_copy(config.path).spec)
 
 
 def npz_spec(config: NpzConfig) -> Spec:
@@ -345,6 +328,18 @@ def ganzoo_components() -> Iterator[Component]:
     )
     yield Component(
         "dataset",
+        "prepared",
+        target="ganzoo_datasets.prepared:Prepared",
+        config=PreparedConfig,
+        spec=prepared_spec,
+        summary="A copy of images that 'ganzoo data prepare' made: opens at once, whatever its size.",
+        facts={
+            "samples": "what --data COPY holds, decoded and of one size",
+            "classes": "those of what it was made from",
+        },
+    )
+    yield Component(
+        "dataset",
         "npz",
         target="ganzoo_datasets.own:Npz",
         config=NpzConfig,
@@ -363,6 +358,7 @@ __all__ = [
     "FolderConfig",
     "GridConfig",
     "NpzConfig",
+    "PreparedConfig",
     "RingConfig",
     "StackedConfig",
     "StoredConfig",

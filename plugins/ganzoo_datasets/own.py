@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from typing import Any, Final
+
 import torch
 
 from ganzoo.api import Spec
-from ganzoo.data import ArrayDataset, Augment, decode_images, resize
+from ganzoo.data import ArrayDataset, Augment, held_images, resize
+from ganzoo.data.memory import fits, free_memory
+from ganzoo.data.streamed import StreamedImages
+from ganzoo.data.workers import Decoders, workers_wanted
 from ganzoo_datasets import FolderConfig, NpzConfig
-from ganzoo_datasets.folder_source import folder_source
+from ganzoo_datasets.folder_source import FolderSource, folder_source
 from ganzoo_datasets.npz_source import npz_source
+
+_LOG: Final = logging.getLogger("ganzoo")
 
 
 class Folder(ArrayDataset):
-    """Images of a folder or of a zip, decoded when it is built; sub-folders are classes."""
+    """Images of a folder or of a zip; sub-folders are classes. Decoded when it is built, or while they are used."""
+
+    def __new__(cls, config: FolderConfig | None = None, spec: Spec | None = None) -> Any:
+        if config is not None and spec is not None and _streams(config, folder_source(config)):
+            return StreamedFolder(config, spec)
+        return super().__new__(cls)
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
         source = folder_source(config)
-        pixels, kept = decode_images(source.files, source.shape, fit=config.fit, on_bad_image=config.on_bad_image)
-        classes = source.files.labels
-        labels = None if classes is None else torch.tensor([classes[i] for i in kept])
+        pixels, kept = held_images(source.files, source.shape, config.fit, config.on_bad_image)
+        numbers = source.files.labels
+        labels = None if numbers is None else torch.tensor(numbers)[kept]
+        self.classes = source.files.classes
         super().__init__(torch.from_numpy(pixels), labels, spec, Augment(config.flip, config.crop))
+
+
+class StreamedFolder(StreamedImages):
+    """The same images, decoded by other processes while they are used."""
+
+    def __init__(self, config: FolderConfig, spec: Spec) -> None:
+        source = folder_source(config)
+        decoders = Decoders(source.files.path, source.shape, config.fit, workers_wanted(config.workers))
+        super().__init__(source.files, spec, decoders, config.on_bad_image, Augment(config.flip, config.crop))
+
+
+def _streams(config: FolderConfig, source: FolderSource) -> bool:
+    """Whether the images are decoded while they are used."""
+    if config.memory != "auto":
+        return config.memory == "stream"
+    size = len(source.files) * math.prod(source.shape)
+    if fits(size):
+        return False
+    _LOG.warning(
+        "The %d images of %s take %.1f GB decoded, and %.1f GB of memory are free, so they are decoded while training; "
+        "'ganzoo data prepare' makes a copy that needs neither.",
+        len(source.files),
+        source.files.path,
+        size / 1e9,
+        free_memory() / 1e9,
+    )
+    return True
 
 
 class Npz(ArrayDataset):

@@ -52,7 +52,7 @@ def config_trials() -> dict[str, Trial]:
     def resolved(*layers: Layer) -> None:
         config = resolve(layers)
         json.dumps(config.to_dict())
-        if config.data.component.name not in ("folder", "npz"):
+        if config.data.component.name not in ("folder", "npz", "prepared"):
             config.plan().broken_rules()
 
     def json_file(rng: Random, folder: Path) -> None:

@@ -1,0 +1,290 @@
+"""Making a prepared copy: image by image into files that can be mapped, in memory that does not grow.
+
+What is done is kept beside the copy until it is whole, and then renamed. So a copy is there as a whole or not at all,
+and the same command goes on where an earlier one was stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import torch
+
+from ganzoo.api import GanzooError, Spec, UsageError
+from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
+from ganzoo.data.dataset import Dataset
+from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
+from ganzoo.data.images import Pixels, index_of, report_bad
+from ganzoo.data.kept import Array, key_of, pack_header, write_arrays
+from ganzoo.data.stream import in_turn
+from ganzoo.data.streamed import decode_in_order, note
+from ganzoo.data.workers import Decoders
+from ganzoo.files import sha256, write_text
+from ganzoo.reading import MAX_BYTES, read_table
+
+Images = Iterator[tuple[Pixels, Array]]
+"""Pixels ``[n, C, H, W]`` and the numbers ``[n]`` that the images have in their source."""
+Advance = Callable[[int], None]
+
+SHARD_BYTES: Final = 2**30
+_HEADER: Final = 512
+"""Bytes of a file before its pixels; its header is written when they are counted."""
+_BATCH: Final = 256
+_PROGRESS: Final = "progress.json"
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a copy is made of.
+
+    Attributes:
+        spec: what one sample is; without classes the copy gets no labels.
+        count: how many images there are, with those that cannot be read.
+        images: from the image of some number on, all in order; those that cannot be read are refused or left out.
+        labels: ``[count]`` int64, or None.
+        classes: names of the classes, if they have names.
+        source: what it is and what is done to it, for the record: plain JSON values.
+        digest: tells it from all others; empty if that is not known, and a stopped copy then begins anew.
+        finish: called when all images were seen; may refuse them.
+    """
+
+    spec: Spec
+    count: int
+    images: Callable[[int], Images]
+    labels: Array | None
+    classes: tuple[str, ...]
+    source: Mapping[str, Any]
+    digest: str = ""
+    finish: Callable[[], None] = field(default=lambda: None)
+
+
+def from_files(
+    files: ImageFiles, spec: Spec, decoders: Decoders, on_bad_image: OnBadImage, source: Mapping[str, Any]
+) -> Original:
+    """A folder or zip of images, each decoded once."""
+    bad: dict[str, str] = {}
+
+    def images(start: int) -> Images:
+        for numbers, piece in decode_in_order(files, np.arange(start, len(files)), decoders):
+            note(files, numbers, piece, on_bad_image)
+            bad.update({files.names[int(numbers[at])]: reason for at, (reason, _) in piece.bad.items()})
+            yield piece.pixels, numbers[piece.good]
+
+    def finish() -> None:
+        index_of(files).keep()
+        report_bad(files, bad)
+
+    labelled = spec.num_classes is not None and files.labels is not None
+    return Original(
+        spec,
+        len(files),
+        images,
+        np.array(files.labels, np.int64) if labelled else None,
+        files.classes if labelled else (),
+        source,
+        key_of(list=files.digest, fit=decoders.fit, source=dict(source)) if files.digest else "",
+        finish,
+    )
+
+
+def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
+    """Any finite data set of images.
+
+    Raises:
+        UsageError: it has no end, or holds points.
+    """
+    if not dataset.spec.is_image or dataset.length is None:
+        kind = "points" if not dataset.spec.is_image else "samples that are drawn without end"
+        raise UsageError(f"Copies are made of images in a finite number, and this data set has {kind}.")
+    length = dataset.length
+
+    def images(start: int) -> Images:
+        for x, _ in in_turn(dataset, torch.arange(start, length), _BATCH):
+            pixels = ((x.cpu() + 1) * 127.5).round_().clamp_(0, 255).byte().numpy()
+            yield pixels, np.arange(start, start := start + len(pixels))
+
+    labels = dataset.labels_of(torch.arange(length)) if dataset.spec.num_classes else None
+    digest = key_of(data=dataset.digest, source=dict(source)) if dataset.digest else ""
+    known = None if labels is None else labels.cpu().numpy()
+    return Original(dataset.spec, length, images, known, dataset.classes, source, digest)
+
+
+def prepare(
+    original: Original, out: Path, *, shard_bytes: int = SHARD_BYTES, advance: Advance = lambda _: None
+) -> Copy:
+    """Write the copy ``out``.
+
+    Args:
+        original: what to copy.
+        out: a folder that is not there yet, or the same copy, made before.
+        shard_bytes: how large a file of images may be; one image at least is in each.
+        advance: hears how many more images are done.
+
+    Returns:
+        The copy; an earlier one if that was made of the same images, by their digest.
+
+    Raises:
+        UsageError: something else is at ``out``, or an image cannot be read and is not to be skipped.
+        GanzooError: it cannot be written.
+    """
+    out = out.expanduser().absolute()
+    made = _Making(original, out.with_name(f".{out.name}.partial"), max(1, shard_bytes // original.spec.numel))
+    if out.exists():
+        return _same_as(out, made)
+    try:
+        copy = made.work(out, advance)
+        if out.exists():  # another process was quicker
+            shutil.rmtree(made.folder, ignore_errors=True)
+            return _same_as(out, made)
+        made.folder.rename(out)
+    except OSError as err:
+        if is_copy(out):  # a quicker process renamed the folder
+            return _same_as(out, made)
+        raise GanzooError(
+            f"Cannot write {out}: {err.strerror or err}; free some space or choose another folder, and the same "
+            "command goes on from there."
+        ) from err
+    return copy
+
+
+def _same_as(out: Path, made: _Making) -> Copy:
+    """The copy that is there already."""
+    if is_copy(out) and made.key and read_copy(out).source.get("key") == made.key:
+        return read_copy(out)
+    raise UsageError(
+        f"{out} is there already, and was not made from the same images: choose another name, or remove it."
+    )
+
+
+class _Making:
+    """A copy that is being made, in a folder beside its place."""
+
+    def __init__(self, original: Original, folder: Path, room: int) -> None:
+        self.original, self.folder, self.room = original, folder, room
+        shape = {"shape": original.spec.shape, "classes": original.classes, "num_classes": original.spec.num_classes}
+        self.key = key_of(original=original.digest, room=room, **shape) if original.digest else ""
+        self.shards: list[Shard] = []
+        self.kept: list[Array] = []
+
+    def work(self, out: Path, advance: Advance) -> Copy:
+        """Everything but the last rename; the copy as it will be at ``out``."""
+        original = self.original
+        self._go_on()
+        done = int(self.kept[-1][-1]) + 1 if self.kept else 0
+        advance(done)
+        file: _File | None = None
+        try:
+            for pixels, numbers in original.images(done):
+                start = 0
+                while start < len(pixels):
+                    file = file or _File(self.folder / f"images-{len(self.shards):05d}.safetensors", self.original.spec)
+                    part = slice(start, start + self.room - file.count)
+                    file.add(pixels[part], numbers[part])
+                    start = part.stop
+                    if file.count == self.room:
+                        self._close(file)
+                        file = None
+                if len(numbers):
+                    advance(int(numbers[-1]) + 1 - done)
+                    done = int(numbers[-1]) + 1
+            original.finish()
+            if file is not None:
+                self._close(file)
+                file = None
+        finally:
+            if file is not None:
+                file.give_up()
+        advance(original.count - done)
+        return self._record(out)
+
+    def _go_on(self) -> None:
+        """Take over what an earlier process left of the same copy, or begin with nothing."""
+        ours = False
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            said = read_table(self.folder / _PROGRESS)
+            ours = bool(self.key) and said["key"] == self.key
+            for name, count, digest in said["shards"] if ours else ():
+                numbers = np.fromfile(self.folder / f"{Path(name).stem}.numbers", np.int64)
+                size = _HEADER + count * self.original.spec.numel
+                if len(numbers) != count or (self.folder / name).stat().st_size != size:
+                    break
+                self.shards.append(Shard(name, count, digest))
+                self.kept.append(numbers)
+        if not ours:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / _PROGRESS, json.dumps({"key": self.key, "shards": []}), durable=False)
+
+    def _close(self, file: _File) -> None:
+        """A file is full: from now on it is there whatever happens."""
+        self.shards.append(file.close())
+        self.kept.append(np.concatenate(file.numbers))
+        name = file.path.stem
+        (self.folder / f"{name}.numbers").write_bytes(self.kept[-1].tobytes())
+        shards = [[shard.file, shard.count, shard.sha256] for shard in self.shards]
+        write_text(self.folder / _PROGRESS, json.dumps({"key": self.key, "shards": shards}), durable=False)
+
+    def _record(self, out: Path) -> Copy:
+        """Labels and the record; what was for the making is removed."""
+        original, folder = self.original, self.folder
+        kept = np.concatenate(self.kept)
+        labels = ""
+        if original.labels is not None:
+            write_arrays(folder / LABELS, {"labels": original.labels[kept]}, {})
+            labels = sha256(folder / LABELS)
+        source = {**original.source, "images": original.count, "key": self.key}
+        copy = Copy(out, original.spec, original.classes, tuple(self.shards), labels, source)
+        text = copy.text()
+        if len(text) > MAX_BYTES:
+            raise UsageError("This copy would have too many files or classes for its record: raise --shard-size.")
+        write_text(folder / COPY_RECORD, text)
+        for each in (*folder.glob("*.numbers"), *folder.glob(".*.tmp"), folder / _PROGRESS):
+            each.unlink(missing_ok=True)
+        return copy
+
+
+class _File:
+    """A file of images that is being written."""
+
+    def __init__(self, path: Path, spec: Spec) -> None:
+        self.path, self.spec, self.count = path, spec, 0
+        self.numbers: list[Array] = []
+        self._draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        self._file: IO[bytes] = self._draft.open("wb")
+        self._file.seek(_HEADER)
+
+    def add(self, pixels: Pixels, numbers: Array) -> None:
+        """Write some images after the others."""
+        self._file.write(np.ascontiguousarray(pixels).data)
+        self.numbers.append(numbers)
+        self.count += len(pixels)
+
+    def close(self) -> Shard:
+        """Write the header, and give the file its name when all is on the disk."""
+        size = self.count * self.spec.numel
+        array = {"dtype": "U8", "shape": [self.count, *self.spec.shape], "data_offsets": [0, size]}
+        header = pack_header({"pixels": array}, _HEADER)
+        assert len(header) == _HEADER
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        with self._draft.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        self._draft.replace(self.path)
+        return Shard(self.path.name, self.count, digest)
+
+    def give_up(self) -> None:
+        """Leave nothing behind."""
+        self._file.close()
+        self._draft.unlink(missing_ok=True)

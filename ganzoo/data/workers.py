@@ -1,0 +1,196 @@
+"""Decoding by other processes, in pieces, in the order that was asked for. Free of torch, so that they start quickly.
+
+The processes are spawned, not forked, on every system. They end with the process that started them, however that
+ends. Where one of them is killed, its work goes on in threads of this process: the pixels are the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import types
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ganzoo import processes
+from ganzoo.data.files import Fit, ImageFiles
+from ganzoo.data.images import Pixels, Reason, decode, reason_of, strict_pillow
+
+_LOG: Final = logging.getLogger("ganzoo")
+PIECE: Final = 32
+"""Images that are decoded together."""
+_MOST: Final = 8
+_IGNORED: Final = ("SIGINT", "SIGHUP", "SIGUSR1")
+"""Signals that a terminal or a scheduler sends to all processes, and that the one that trains answers."""
+
+Shape = tuple[int, int, int]
+
+
+class Piece(NamedTuple):
+    """Images that were decoded together: those that could be, where they stand in the piece, and why not the others."""
+
+    pixels: Pixels
+    good: list[int]
+    bad: dict[int, Reason]
+
+
+def workers_wanted(asked: int | None) -> int:
+    """How many processes decode for each process of a run: a fair part of the processor unless asked otherwise."""
+    if asked is not None:
+        return asked
+    if multiprocessing.current_process().daemon:  # such a process may not start others
+        return 0
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST, count // processes.place().local_world)
+
+
+class Decoders:
+    """Processes that decode images of one folder or zip, or threads of this one.
+
+    Args:
+        path: the folder or zip.
+        shape: what the images are brought to.
+        fit: how other proportions are made to fit.
+        workers: how many processes; 0 for threads.
+    """
+
+    def __init__(self, path: Path, shape: Shape, fit: Fit, workers: int) -> None:
+        self.path, self.shape, self.fit, self.workers = path, shape, fit, workers
+        self._threads: Executor | None = None
+        self._pool: Executor | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_threads": None, "_pool": None}
+
+    @property
+    def width(self) -> int:
+        """How many pieces are decoded at the same time."""
+        return self.workers or min(_MOST, os.cpu_count() or 1)
+
+    def begin(self, names: Sequence[str]) -> Decoding:
+        """Begin to decode some images."""
+        return Decoding(self, tuple(names))
+
+    def close(self) -> None:
+        """End the processes; they are started again when they are wanted."""
+        for pool in (self._pool, self._threads):
+            if pool is not None:
+                pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = self._threads = None
+
+    def submit(self, names: tuple[str, ...]) -> Future[Piece]:
+        """A piece in the hands of a process or thread."""
+        if not self.workers:
+            return self.submit_here(names)
+        if self._pool is None:
+            pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
+            weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+            self._pool = pool
+        try:
+            with _without_main():
+                return self._pool.submit(_decode_piece, self.path, names, self.shape, self.fit)
+        except (BrokenProcessPool, OSError, RuntimeError) as err:
+            self.give_up(err)
+            return self.submit_here(names)
+
+    def submit_here(self, names: tuple[str, ...]) -> Future[Piece]:
+        """A piece in the hands of a thread."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(min(_MOST, os.cpu_count() or 1))
+            weakref.finalize(self, self._threads.shutdown, wait=False, cancel_futures=True)
+        return self._threads.submit(_decode_piece, self.path, names, self.shape, self.fit)
+
+    def give_up(self, err: BaseException) -> None:
+        """Go on without processes, and say so once."""
+        if self.workers:
+            self.workers = 0
+            _LOG.warning(
+                "A process that decodes images was killed or cannot be started (%s), perhaps for lack of memory; "
+                "training goes on and decodes by itself, more slowly. Fewer of them may do: --data.workers.",
+                " ".join(str(err).split()) or type(err).__name__,
+            )
+
+
+class Decoding:
+    """Images that are being decoded."""
+
+    def __init__(self, by: Decoders, names: tuple[str, ...]) -> None:
+        self._by = by
+        self._names = [names[start : start + PIECE] for start in range(0, len(names), PIECE)]
+        self._pieces = [by.submit(part) for part in self._names]
+
+    def result(self) -> Iterator[Piece]:
+        """The pieces in their order, as they come."""
+        for names, piece in zip(self._names, self._pieces, strict=True):
+            try:
+                yield piece.result()
+            except (BrokenProcessPool, CancelledError) as err:  # the other one's end may cancel it
+                self._by.give_up(err)
+                yield self._by.submit_here(names).result()
+
+    def cancel(self) -> None:
+        """It is not wanted any more."""
+        for piece in self._pieces:
+            piece.cancel()
+
+
+def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) -> Piece:
+    """The images of a piece; whatever is wrong with one of them is told, and raises nothing."""
+    pixels = np.empty((len(names), *shape), np.uint8)
+    good, bad = [], {}
+    _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+    with strict_pillow():
+        for at, name in enumerate(names):
+            try:
+                pixels[at] = decode(read(name), shape, fit)
+            except Exception as err:  # Pillow raises almost anything for a broken file
+                bad[at] = reason_of(err)
+            else:
+                good.append(at)
+    return Piece(pixels[good] if bad else pixels, good, bad)
+
+
+@lru_cache(maxsize=2)
+def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], bytes]]:
+    """The open folder or zip, which stays open since a zip of millions takes seconds to open, and what reads it."""
+    stack = ExitStack()
+    return stack, stack.enter_context(ImageFiles(path, ()).open())
+
+
+def _settle_in() -> None:
+    """What a new process does first."""
+    for name in _IGNORED:
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Within, new processes do not run the user's script again: they need nothing of it, and it may have no guard."""
+    before = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = before
