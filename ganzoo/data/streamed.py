@@ -82,7 +82,7 @@ class StreamedImages(Dataset):
 
     @property
     def placement(self) -> tuple[str, str]:
-        return "in files", f"decoded as they are wanted, by {self.decoders.width} processes"
+        return "in files", f"decoded as they are wanted, {self.decoders.width} pieces at a time"
 
     def ahead(self, count: int) -> int:
         enough = -(-2 * self.decoders.width * PIECE // count)
