@@ -280,10 +280,10 @@ def _remembered(file: Path, open_to: Sequence[Arrangement]) -> dict[str, Any] | 
 
 def _remember(file: Path, open_to: Sequence[Arrangement], found: dict[str, Any]) -> None:
     """Keep an outcome, unless another process kept one first; where nothing can be written, the run alone keeps it."""
-    draft = file.with_name(f".{secrets.token_hex(8)}.tmp")
+    draft, text = file.with_name(f".{secrets.token_hex(8)}.tmp"), json.dumps(found)
     with suppress(OSError, GanzooError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(json.dumps(found), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         try:
             os.link(draft, file)
         except FileExistsError:
