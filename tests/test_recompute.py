@@ -112,7 +112,9 @@ def test_random_numbers_buffers_and_moments_are_those_of_the_first_time(chosen: 
 
 def saved(steps: int, *, recompute: bool) -> int:
     """How many bytes the graph of the generator's objective keeps."""
-    session = Session(settled({"trainer.steps": steps, "run.batch_size": 512, "gen.width": 1, "disc_optim.name": "sgd"}))
+    session = Session(
+        settled({"trainer.steps": steps, "run.batch_size": 512, "gen.width": 1, "disc_optim.name": "sgd"})
+    )
     assert isinstance(session.trainer.config, UnrolledConfig)
     session.trainer.config = dataclasses.replace(session.trainer.config, checkpointing=recompute)
     session.bundle.begin(0)
