@@ -3,8 +3,7 @@ without.
 
 Each figure is of one process that takes a few steps. Memory is the growth of the process's peak over what it held
 after the first step with K = 0, as the system counts it; time is that of the processor for the quickest step of one
-thread, which other work on the machine does not change much. ``python benchmarks/unrolling.py`` takes about five minutes
-on one core.
+thread, which other work on the machine does not change much. ``python benchmarks/unrolling.py`` takes some minutes.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -146,17 +147,14 @@ def apart(config: RunConfig, together: Alone) -> float:
 def again(together: Alone) -> float:
     """The largest difference between unrolled steps that are kept and those that are computed again."""
     found = []
-    double = Tensor.float
-    setattr(Tensor, "float", Tensor.double)  # the backward pass, which computes again, knows no mode
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "float", Tensor.double)  # the backward pass, which computes again, knows no mode
         for checkpointing in (False, True):
             chosen = {"trainer": "unrolled", "loss": "wgan-gp", "reg": "r2", "trainer.checkpointing": checkpointing}
             config = resolve([Layer("small", SMALL), Layer("chosen", chosen)])
             data = build(config.data, config.spec())
             stream = DataStream(data, 12, 0, rank=together.rank, world=together.world)
             found.append(trained(config, together, Parts([stream]), None))
-    finally:
-        setattr(Tensor, "float", double)
     return max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
 
 

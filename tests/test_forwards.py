@@ -50,7 +50,7 @@ def lazy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("lazy")
-@pytest.mark.parametrize("reg", [(), ("r1",), ("r2",), ("r1", "r2"), ("lazy-r1",)], ids=lambda names: "+".join(names))
+@pytest.mark.parametrize("reg", [(), ("r1",), ("r2",), ("r1", "r2"), ("lazy-r1",)], ids="+".join)
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_a_penalty_at_the_samples_adds_no_forward_pass(trainer: str, reg: tuple[str, ...]) -> None:
     settings, expected = TRAINERS[trainer]

@@ -101,7 +101,7 @@ class Judge:
 
     def look(self, subject: Subject, n: int, seed: int) -> Evidence:
         """What is to be seen of ``n`` samples of ``subject``; of several processes, only the first gets all of it."""
-        extra = {
+        extra: dict[str, Any] = {
             "details": {},
             "shares": self.real.shares,
             "modes": self.reference.modes if self.reference else None,

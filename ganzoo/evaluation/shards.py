@@ -1,7 +1,7 @@
 """An evaluation that several processes share: each looks at some of the samples, and process 0 alone at what was seen.
 
-Samples are numbered, and divided in whole chunks, which go round. What is seen of them comes to process 0 in their order,
-so that every number is the one that a single process finds, to the bit.
+Samples are numbered, and divided in whole chunks, which go round. What is seen of them comes to process 0 in order,
+so every number is the one that a single process finds, to the bit.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ class Pictures(Subject):
         assert len(shape) == 3
         for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
             labels = None if self.files.labels is None else torch.tensor([self.files.labels[i] for i in part.tolist()])
-            files = ImageFiles(self.files.path, [self.files.names[i] for i in part.tolist()])
+            files = ImageFiles(self.files.path, tuple(self.files.names[i] for i in part.tolist()))
             yield torch.from_numpy(decode_images(files, shape)[0]), labels
 
 

@@ -118,7 +118,7 @@ class UnrolledTrainer(Trainer):
         side = self.bundle.disc_side
         tensors = {**critic.params, **critic.buffers}
         total = functional_call(side, tensors, (lambda: self._critic_total(real, fake),))
-        found = torch.autograd.grad(
+        found: Sequence[Tensor | None] = torch.autograd.grad(
             total,
             [critic.params[name] for name in critic.learned],
             create_graph=True,
