@@ -47,8 +47,9 @@ def heard(function: Callable[[], object]) -> list[Any]:
 
 
 def asked_to_stop(_name: str, _total: int) -> Callable[[int], None]:
-    """A stage of the work in which a signal comes."""
-    return lambda _: os.kill(os.getpid(), signal.SIGTERM)
+    """A stage of the work in which one signal comes; a second one would end the process at once."""
+    left = [signal.SIGTERM]
+    return lambda _: os.kill(os.getpid(), left.pop()) if left else None
 
 
 def main(out: Path, port: str) -> None:
@@ -58,7 +59,7 @@ def main(out: Path, port: str) -> None:
         found = scored(out)
         found["damaged"] = heard(lambda: evaluate(out / "damaged", against="digits", device="cpu"))
         found["few"] = heard(lambda: evaluate(out / "points", samples=5, metrics=("fid",), device="cpu"))
-        found["late"] = heard(lambda: evaluate(out / "folder", samples=8, metrics=("isc",), device="cpu"))
+        found["late"] = heard(lambda: evaluate(out / "classes", samples=8, metrics=("isc",), device="cpu"))
         if hasattr(signal, "SIGUSR1"):
             stopped = {"samples": 2000, "progress": asked_to_stop, "metrics": ("isc",), "device": "cpu"}
             found["stopped"] = heard(lambda asked=stopped: evaluate(out / "classes", **asked))  # type: ignore[misc]

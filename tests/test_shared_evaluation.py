@@ -33,7 +33,7 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs and a folder of images, one alike with a damaged file in its second chunk, and what several found of them."""
+    """Runs and a folder of images, one with a damaged file in its second chunk, and what several found."""
     out = tmp_path_factory.mktemp("judging")
     ganzoo.train(data="digits", gen="cgan", disc="cgan", out=out, name="classes", **SMALL)
     ganzoo.train(data="ring", gen="mlp", disc="mlp", loss="minimax", out=out, name="points", **SMALL)
