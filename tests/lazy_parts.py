@@ -27,6 +27,7 @@ class LazyR1(Regularizer):
     config: LazyConfig
     steps: Tensor
     name = "lazy_r1"
+    differentiates = frozenset({"real"})
 
     def __init__(self, config: LazyConfig, spec: Spec) -> None:
         super().__init__(config, spec)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -143,6 +144,20 @@ def apart(config: RunConfig, together: Alone) -> float:
     return max(float((a - b).abs().max()) for a, b in zip(ours, alone, strict=True))
 
 
+def again(together: Alone) -> float:
+    """The largest difference between unrolled steps that are kept and those that are computed again."""
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Tensor, "float", Tensor.double)  # the backward pass, which computes again, knows no mode
+        for checkpointing in (False, True):
+            chosen = {"trainer": "unrolled", "loss": "wgan-gp", "reg": "r2", "trainer.checkpointing": checkpointing}
+            config = resolve([Layer("small", SMALL), Layer("chosen", chosen)])
+            data = build(config.data, config.spec())
+            stream = DataStream(data, 12, 0, rank=together.rank, world=together.world)
+            found.append(trained(config, together, Parts([stream]), None))
+    return max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
+
+
 def lazily(together: Alone, folder: Path) -> dict[str, Any]:
     """200 steps with a lazy penalty and batch norm in the generator: what each process holds in the end."""
     settings = {**SMALL, "reg": "lazy-r1", "gen.norm": "batch", "run.steps": 200, "run.out": folder, "run.name": "lazy"}
@@ -248,6 +263,7 @@ def same(together: Alone, chosen: list[tuple[str, RunConfig]]) -> dict[str, Any]
     found: dict[str, Any] = {"unequal": unequal(together), "votes": votes(together)}
     torch.set_default_dtype(torch.float64)
     found["apart"] = {name: apart(config, together) for name, config in chosen}
+    found["again"] = again(together)
     bundle = build_bundle(chosen[0][1], chosen[0][1].spec(), CPU, together)
     together.check_alike(bundle, 1)
     with torch.no_grad():

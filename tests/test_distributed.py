@@ -98,6 +98,10 @@ def test_three_processes_too(three: Found) -> None:
     assert max(apart.values()) < 1e-9
 
 
+def test_unrolled_steps_may_be_computed_again(pair: tuple[Path, Found], three: Found) -> None:
+    assert all(found["again"] < 1e-9 for found in (*pair[1], *three))
+
+
 def test_weights_and_moments_stay_bit_equal_over_200_steps_with_a_lazy_penalty(
     pair: tuple[Path, Found],
 ) -> None:

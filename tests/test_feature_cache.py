@@ -18,7 +18,8 @@ from torch import Tensor
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation import features as module
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
-from ganzoo.evaluation.features import CHUNK, FeatureSet, extract, extract_known
+from ganzoo.evaluation.features import FeatureSet, extract, extract_known
+from ganzoo.evaluation.shards import CHUNK
 from ganzoo.evaluation.statistics import frechet_distance
 from ganzoo.nn import Extractor, Features
 

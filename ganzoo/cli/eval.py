@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo.cli import terminal
+from ganzoo import processes
+from ganzoo.cli import many, terminal
 from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option
 from ganzoo.cli.typed import option_for, write_sections
@@ -24,7 +26,7 @@ class EvalCommand(click.Command):
     """Has the options of the extractor that its command line chooses, as ``--features.weights``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.obj = {"extractor": None, "options": {}}
+        ctx.obj = {"extractor": None, "options": {}, "arguments": list(args)}
         passing = {"ignore_unknown_options": True, "allow_extra_args": True}
         params: list[click.Parameter] = [
             click.Option(["--features"]),
@@ -89,6 +91,11 @@ class EvalCommand(click.Command):
 @best_option
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder in which to look for data sets first.")
 @click.option("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps or xpu. [default: auto]")
+@click.option(
+    "--devices",
+    metavar="N|auto",
+    help="Divide the samples between so many processes on this machine; auto: as many as GPUs.",
+)
 @click.option("--picture", type=click.Path(path_type=Path), help="Draw samples of points over the critic's field.")
 @click.option(
     "--cache",
@@ -99,7 +106,16 @@ class EvalCommand(click.Command):
 @plugin_option
 @json_option
 @click.pass_context
-def command(ctx: click.Context, /, *, subject: Path | None, cache: str | None, as_json: bool, **asked: Any) -> None:
+def command(
+    ctx: click.Context,
+    /,
+    *,
+    subject: Path | None,
+    cache: str | None,
+    devices: str | None,
+    as_json: bool,
+    **asked: Any,
+) -> None:
     """Score a run, an export, or images from anything else.
 
     \b
@@ -115,23 +131,39 @@ def command(ctx: click.Context, /, *, subject: Path | None, cache: str | None, a
     if subject is None:
         raise UsageError("Say what to score: a run, an export, or a folder, a zip or an npz of images.")
 
-    with importing_torch():
-        from ganzoo.evaluation.evaluate import evaluate
-        from ganzoo.evaluation.progress import progress_for
+    several = many.to_start(devices, lambda: str(asked["device"]))
+    if several > 1:
+        from ganzoo.training.launch import launch
 
-    with progress_for(terminal.console(stderr=True)) as progress:
-        result = evaluate(
-            subject,
-            metrics=asked.pop("metrics") or None,
-            feature_options=ctx.obj["options"] or None,
-            say=terminal.status,
-            progress=progress,
-            **asked,
-        )
+        ctx.exit(launch(several, ["eval", *ctx.obj["arguments"]]))
+    result = many.as_one(lambda: _evaluated(subject, ctx.obj["options"], asked))
+    if processes.place().rank:
+        return  # process 0 speaks for all
     if as_json:
         terminal.dump(result.to_dict())
     else:
         _print(result)
+
+
+def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) -> Result:
+    from ganzoo.training.signals import StopSignals
+
+    place = processes.place()
+    early = StopSignals("stopped before anything was computed") if place.world > 1 else nullcontext()
+    with early:  # before torch is imported, which takes seconds
+        with importing_torch():
+            from ganzoo.evaluation.evaluate import evaluate
+            from ganzoo.evaluation.progress import progress_for, silent
+
+        with nullcontext(silent) if place.rank else progress_for(terminal.console(stderr=True)) as progress:
+            return evaluate(
+                subject,
+                metrics=asked.pop("metrics") or None,
+                feature_options=options or None,
+                say=terminal.status,
+                progress=progress,
+                **asked,
+            )
 
 
 def _cache(what: str, *, as_json: bool) -> None:

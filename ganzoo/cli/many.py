@@ -16,6 +16,30 @@ from ganzoo.errors import GanzooError, Interrupted, UsageError
 T = TypeVar("T")
 
 
+def to_start(devices: str | None, device: Callable[[], str]) -> int:
+    """How many processes ``--devices`` asks for that are still to be started; 0 if it does not ask.
+
+    Args:
+        devices: a number, ``auto``, or None if it was not given.
+        device: tells where they are to compute.
+
+    Raises:
+        UsageError: torchrun started another number, or it is neither a number nor ``auto``.
+        MissingError: there are not so many GPUs.
+    """
+    if devices is None:
+        return 0
+    from ganzoo.training.launch import count
+
+    world = processes.place().world
+    wanted = count(devices, device())
+    if world == 1:
+        return wanted
+    if wanted != world and devices != "auto":
+        raise UsageError(f"torchrun started {world} processes, and --devices asks for {wanted}; leave one of them.")
+    return 0
+
+
 def as_one(function: Callable[[], T]) -> T:
     """Call ``function``; what it raises is said by one of the processes of the run, and ends each with its code."""
     if processes.place().world == 1:

@@ -82,17 +82,9 @@ def command(
 
 def _plan_processes(ctx: click.Context, choosing: Choosing, devices: str | None) -> bool:
     """Whether ``--devices`` asks for processes that are still to be started."""
-    world = processes.place().world
-    if devices is None:
-        return False
-    from ganzoo.training.launch import count
-
-    wanted = count(devices, choosing.resolve().run.device)
-    if world > 1:
-        if wanted != world and devices != "auto":
-            raise UsageError(f"torchrun started {world} processes, and --devices asks for {wanted}; leave one of them.")
-        return False
-    ctx.with_resource(processes.planned(wanted))
+    wanted = many.to_start(devices, lambda: choosing.resolve().run.device)
+    if wanted:
+        ctx.with_resource(processes.planned(wanted))
     return wanted > 1
 
 

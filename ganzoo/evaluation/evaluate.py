@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +21,7 @@ from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference, open_reference
 from ganzoo.evaluation.result import Result
+from ganzoo.evaluation.shards import sharing
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.evaluation.subjects import Subject, open_subject
 from ganzoo.evaluation.table import METRICS, metrics_named
@@ -61,6 +63,8 @@ def evaluate(
 ) -> Result:
     """Score a run, an export, or the images of a folder, a zip or an npz.
 
+    Under torchrun, processes that all call this divide the samples between them; all get the same result.
+
     >>> ganzoo.evaluate("runs/mnist-dcgan-ns-001", samples=10_000)["fid"]      # doctest: +SKIP
 
     Args:
@@ -93,49 +97,58 @@ def evaluate(
         MissingError: the subject, the data, the weights or the device is not there.
         GanzooError: something is damaged, or the samples are not finite.
     """
-    from ganzoo.training.device import resolve_device
-
     begun = time.monotonic()
     wanted = metrics_named(metrics) if metrics else None
-    target = resolve_device(device).device
-    subject = open_subject(path, ema=ema, best=best, device=target, say=say)
-    if update and subject.folder is None:
-        raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
-    _check_kind(wanted or (), subject)
-    root = Path(data_root) if data_root is not None else None
-    reference = open_reference(against, subject, root)
-    refuse_without_reference(wanted or (), there=reference is not None or ref_stats is not None)
-    statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
-    name, extractor = None, None
-    if subject.spec.is_image:
-        name = features or (reference.extractor if reference else None) or INCEPTION
-        options = dict(feature_options or {})
-        if weights is not None:
-            options["weights"] = str(weights)
-        extractor = build_extractor(name, options, subject.spec, reference).to(target)
-    elif features or weights or ref_stats:
-        raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
-    n = count_for(subject, extractor, samples)
-    judge = Judge(
-        wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None),
-        extractor=extractor,
-        name=name or "",
-        reference=reference,
-        statistics=statistics,
-        real_samples=real_samples,
-        device=target,
-        cache=FeatureCache(),
-        infinity=fid_infinity,
-        progress=progress,
-    )
-    if save_stats is not None:
-        _save(judge, Path(save_stats))
-    scores, details = judge.scores(subject, n, seed)
-    protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
-    result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
-    _draw(judge, subject, n, seed, picture, update=update)
-    _keep(subject, result, update=update)
-    return result
+    with sharing(device) as (together, target, shards):
+        if together.rank:
+            say, progress = _unheard, silent
+        subject = open_subject(path, ema=ema, best=best, device=target, say=say)
+        if update and subject.folder is None:
+            raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
+        _check_kind(wanted or (), subject)
+        root = Path(data_root) if data_root is not None else None
+        name, extractor = None, None
+        with together.first_ahead():  # what is downloaded, is so once
+            reference = open_reference(against, subject, root)
+            refuse_without_reference(wanted or (), there=reference is not None or ref_stats is not None)
+            statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
+            if subject.spec.is_image:
+                name = features or (reference.extractor if reference else None) or INCEPTION
+                options = dict(feature_options or {})
+                if weights is not None:
+                    options["weights"] = str(weights)
+                extractor = build_extractor(name, options, subject.spec, reference).to(target)
+            elif features or weights or ref_stats:
+                raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
+        n = count_for(subject, extractor, samples)
+        judge = Judge(
+            wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None),
+            extractor=extractor,
+            name=name or "",
+            reference=reference,
+            statistics=statistics,
+            real_samples=real_samples,
+            device=target,
+            cache=FeatureCache(),
+            infinity=fid_infinity,
+            progress=progress,
+            shards=shards,
+        )
+        if save_stats is not None:
+            shards.first(lambda: _save(judge, Path(save_stats)))
+        evidence = judge.look(subject, n, seed)
+
+        def judged() -> Result:
+            scores, details = judge.score(evidence)
+            protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
+            result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
+            _draw(judge, subject, n, seed, picture, update=update)
+            _keep(subject, result, update=update)
+            return result
+
+        if together.world == 1:
+            return judged()
+        return Result.from_dict(json.loads(together.from_first(lambda: json.dumps(judged().to_dict()))))
 
 
 def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:
@@ -201,6 +214,10 @@ def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) 
     if not subject.spec.is_image:
         return MODE_SAMPLES
     return STACKED_SAMPLES if extractor is not None and extractor.stacked else SAMPLES
+
+
+def _unheard(_: str) -> None:
+    """Process 0 speaks for all."""
 
 
 def _check_kind(metrics: Sequence[Metric], subject: Subject) -> None:

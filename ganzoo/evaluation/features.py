@@ -14,17 +14,16 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
+from ganzoo.evaluation.shards import CHUNK, Piece, Shards
 from ganzoo.evaluation.statistics import Gaussian, Moments, gaussian_of
 from ganzoo.nn import Extractor, Features
 
 Keep = Literal["moments", "features", "logits"]
-Piece = tuple[Tensor, Tensor | None]
+Labelled = tuple[Tensor, Tensor | None]
 Progress = Callable[[int, int], None]
 """Gets how many images are done, and of how many."""
-Batches = Iterable[Piece]
+Batches = Iterable[Labelled]
 
-CHUNK: Final = 256
-"""Images that are hashed, computed and cached together: a minute of Inception on a slow CPU."""
 BATCH: Final = 64
 """Images that the extractor sees at once, however they arrive: so a result depends on the images alone, to the bit."""
 _WORTH_KEEPING: Final = 0.5
@@ -77,6 +76,7 @@ def extract(
     on_progress: Progress | None = None,
     cache: FeatureCache | None = None,
     keys: list[str] | None = None,
+    shards: Shards | None = None,
 ) -> FeatureSet:
     """Run images through an extractor.
 
@@ -93,6 +93,8 @@ def extract(
         on_progress: is told after every chunk; what it raises ends the work, as KeyboardInterrupt does.
         cache: where chunks are kept; None for nowhere.
         keys: gets the key of each chunk, for who wants to forget them.
+        shards: how the images are divided between processes. Then ``batches`` are those of this one, and process 0
+            alone gets anything but their number.
 
     Raises:
         UsageError: there are fewer images than ``total``, none were asked for, or logits of an extractor without any.
@@ -105,8 +107,9 @@ def extract(
             "This extractor has no classes, so the scores that need them cannot be computed with it: choose another "
             "with --features, or leave them out."
         )
-    device = torch.device(device)
+    target = torch.device(device)
     keys = [] if keys is None else keys
+    shards = shards or Shards()
     extractor.eval()
     few = total <= extractor.dim  # then the features themselves are the smaller and the more exact statistics
     moments = Moments(extractor.dim) if "moments" in keep and not few else None
@@ -114,21 +117,30 @@ def extract(
     logits = _buffer(total, extractor.num_classes or 0) if "logits" in keep else None
     labels: list[Tensor] | None = []
     done = 0
-    for images, classes in _chunks(batches, total):
-        found = _chunk(images, extractor, device, cache, keys)
-        part = slice(done, done + len(images))
+    pieces = in_chunks(batches, total)
+
+    def look(place: slice) -> Piece:
+        images, classes = next(pieces, (None, None))
+        there = place.start + (0 if images is None else len(images))
+        if images is None or there < place.stop:
+            raise UsageError(f"There are {there:,} images and {total:,} are asked for; lower --samples.")
+        return _chunk(images, extractor, target, cache) | ({} if classes is None else {"labels": classes})
+
+    for piece in shards.in_order(total, look):
+        _keep(piece, cache, keys)
+        part = slice(done, done + len(piece["features"]))
         if moments is not None:
-            moments.update(found.features)
+            moments.update(piece["features"])
         if features is not None:
-            features[part] = found.features
-        if logits is not None and found.logits is not None:
-            logits[part] = found.logits
-        labels = None if labels is None or classes is None else [*labels, classes]
-        done += len(images)
+            features[part] = piece["features"]
+        if logits is not None:
+            logits[part] = piece["logits"]
+        labels = None if labels is None or "labels" not in piece else [*labels, piece["labels"]]
+        done = part.stop
         if on_progress is not None:
             on_progress(done, total)
-    if done < total:
-        raise UsageError(f"There are {done:,} images and {total:,} are asked for; lower --samples.")
+    if not shards.leads:
+        return FeatureSet(total, extractor.digest)
     return FeatureSet(
         total, extractor.digest, moments, features, logits, torch.cat(labels) if labels is not None else None
     )
@@ -144,12 +156,13 @@ def extract_known(
     keep: Collection[Keep],
     cache: FeatureCache,
     on_progress: Progress | None = None,
+    shards: Shards | None = None,
 ) -> FeatureSet:
     """:func:`extract` for images that are known by a hash, such as a reference: the second time none is read.
 
     Args:
         batches: as for :func:`extract`; not touched if the cache has what is kept of them.
-        extractor, total, device, keep, on_progress: as for :func:`extract`.
+        extractor, total, device, keep, on_progress, shards: as for :func:`extract`.
         data: plain JSON values that tell these images, in this order, from all others: the digest of the data, and
             everything that was done to them (split, size, preprocessing).
         cache: where the result is kept, and until it is there, its chunks.
@@ -163,8 +176,10 @@ def extract_known(
         batch=BATCH,
         device=torch.device(device).type,
     )
-    found = cache.load("set", key)
-    if found is not None:
+    shards = shards or Shards()
+    found = cache.load("set", key) if shards.leads else None
+    if shards.first(lambda: found is not None):
+        found = found or {}
         state = {name.removeprefix("moments."): value for name, value in found.items() if name.startswith("moments.")}
         if on_progress is not None:
             on_progress(total, total)
@@ -176,8 +191,18 @@ def extract_known(
         )
     keys: list[str] = []
     made = extract(
-        batches, extractor, total=total, device=device, keep=keep, on_progress=on_progress, cache=cache, keys=keys
+        batches,
+        extractor,
+        total=total,
+        device=device,
+        keep=keep,
+        on_progress=on_progress,
+        cache=cache,
+        keys=keys,
+        shards=shards,
     )
+    if not shards.leads:
+        return made
     tensors = {} if made.moments is None else {f"moments.{k}": v for k, v in made.moments.state_dict().items()}
     rest = {"features": made.features, "logits": made.logits, "labels": made.labels}
     tensors |= {name: tensor for name, tensor in rest.items() if tensor is not None}
@@ -186,24 +211,31 @@ def extract_known(
     return made
 
 
-def _chunk(
-    images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None, keys: list[str]
-) -> Features:
-    key = ""
+def _chunk(images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None) -> Piece:
+    """Features and logits of a chunk; with a cache also its key there, and whether they are to be kept under it."""
+    told: Piece = {}
     if cache is not None:
         key = cache_key(
             images=images_digest(images), extractor=extractor.digest, dtype="float32", batch=BATCH, device=device.type
         )
-        keys.append(key)
+        told["key"] = torch.frombuffer(bytearray.fromhex(key), dtype=torch.uint8)
         kept = cache.load("chunk", key, _outline(len(images), extractor))
         if kept is not None:
-            return Features(kept["features"], kept.get("logits"))
+            return told | {name: kept[name] for name in ("features", "logits") if name in kept}
     begun = time.perf_counter()
     found = _compute(images, extractor, device)
     if cache is not None and time.perf_counter() - begun >= _WORTH_KEEPING:
-        tensors = {"features": found.features} | ({} if found.logits is None else {"logits": found.logits})
-        cache.store("chunk", key, tensors)
-    return found
+        told["fresh"] = torch.ones(1)
+    return told | {"features": found.features} | ({} if found.logits is None else {"logits": found.logits})
+
+
+def _keep(piece: Piece, cache: FeatureCache | None, keys: list[str]) -> None:
+    """Let the cache have a chunk if it is to, and note its key."""
+    if cache is None:
+        return
+    keys.append(bytes(piece["key"].tolist()).hex())
+    if "fresh" in piece:
+        cache.store("chunk", keys[-1], {name: piece[name] for name in ("features", "logits") if name in piece})
 
 
 def _compute(images: Tensor, extractor: Extractor, device: torch.device) -> Features:
@@ -243,9 +275,9 @@ def _outline(count: int, extractor: Extractor) -> dict[str, Tensor]:
     return {name: torch.empty(count, width, device="meta") for name, width in sizes.items()}
 
 
-def _chunks(batches: Batches, total: int) -> Iterator[Piece]:
+def in_chunks(batches: Batches, total: int) -> Iterator[Labelled]:
     """The first ``total`` images in pieces of ``CHUNK``, whatever the sizes of the batches."""
-    waiting: list[Piece] = []
+    waiting: list[Labelled] = []
     held = taken = 0
     for images, labels in batches:
         if images.dtype != torch.uint8 or images.dim() != 4 or images.device.type != "cpu":
@@ -267,8 +299,8 @@ def _chunks(batches: Batches, total: int) -> Iterator[Piece]:
 
 
 def _split(
-    waiting: list[Piece],
-) -> tuple[Piece, list[Piece]]:
+    waiting: list[Labelled],
+) -> tuple[Labelled, list[Labelled]]:
     """The first chunk of what waits, and the rest."""
     shapes = {tuple(images.shape[1:]) for images, _ in waiting}
     if len(shapes) > 1:

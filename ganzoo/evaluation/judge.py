@@ -12,11 +12,12 @@ from torch import Tensor
 
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.cache import FeatureCache, images_digest
-from ganzoo.evaluation.features import FeatureSet, extract, extract_known
+from ganzoo.evaluation.features import FeatureSet, Progress, extract, extract_known, in_chunks
 from ganzoo.evaluation.metrics import Evidence, Metric, Need, keep_for
-from ganzoo.evaluation.progress import Stage, silent
+from ganzoo.evaluation.progress import Advance, Stage, silent
 from ganzoo.evaluation.reference import Reference
 from ganzoo.evaluation.result import Score
+from ganzoo.evaluation.shards import CHUNK, Piece, Shards
 from ganzoo.evaluation.statistics import Gaussian
 from ganzoo.evaluation.subjects import Samples, Subject
 from ganzoo.nn import Extractor
@@ -69,6 +70,7 @@ class Judge:
         cache: where features are kept; None for nowhere.
         infinity: whether FID is extrapolated too.
         progress: hears of the stages of the work.
+        shards: how samples are divided between processes, of which each makes a judge.
 
     Raises:
         UsageError: there is nothing to compare with.
@@ -87,9 +89,11 @@ class Judge:
         cache: FeatureCache | None = None,
         infinity: bool = False,
         progress: Stage = silent,
+        shards: Shards | None = None,
     ) -> None:
         self.metrics, self.extractor, self.name, self.reference = tuple(metrics), extractor, name, reference
         self.device, self.cache, self.infinity, self.progress = device, cache, infinity, progress
+        self.shards = shards or Shards()
         self._needs = refuse_without_reference(metrics, there=reference is not None or statistics is not None)
         if statistics is not None and "reference" not in self._needs:
             raise UsageError("None of these scores takes statistics of the real data: --ref-stats is for fid.")
@@ -103,28 +107,42 @@ class Judge:
     def scores(self, subject: Subject, n: int, seed: int) -> tuple[tuple[Score, ...], dict[str, Any]]:
         """The scores of ``n`` samples of ``subject``, and the details that do not fit in a number.
 
+        For one process; of several, all :meth:`look`, and then the first one :meth:`score`\\ s.
+
         Raises:
             UsageError: there are too few samples, or a metric does not suit them.
             GanzooError: the samples are not finite.
         """
-        details: dict[str, Any] = {}
-        extra = {
-            "details": details,
+        return self.score(self.look(subject, n, seed))
+
+    def look(self, subject: Subject, n: int, seed: int) -> Evidence:
+        """What is to be seen of ``n`` samples of ``subject``; of several processes, only the first gets all of it."""
+        extra: dict[str, Any] = {
+            "details": {},
             "shares": self.real.shares,
             "modes": self.reference.modes if self.reference else None,
             "conditional": subject.conditional,
             "stacked": self.extractor.stacked if self.extractor is not None else None,
         }
         fake = points = None
+        samples = subject.samples(n, seed, self.shards.mine(n))
         if subject.spec.is_image:
             assert self.extractor is not None
-            advance = self.progress("Samples", n)
-            keep = keep_for(self.metrics, infinity=self.infinity)
-            batches = _counted(_coloured(subject.samples(n, seed), self.extractor.spec.shape[0]), advance)
-            fake = extract(batches, self.extractor, total=n, device=self.device, keep=keep, cache=self.cache)
+            fake = extract(
+                _coloured(samples, self.extractor.spec.shape[0]),
+                self.extractor,
+                total=n,
+                device=self.device,
+                keep=keep_for(self.metrics, infinity=self.infinity),
+                on_progress=_advancing(self.progress("Samples", n)),
+                cache=self.cache,
+                shards=self.shards,
+            )
         else:
-            points = torch.cat([x for x, _ in subject.samples(n, seed)])
-        evidence = Evidence(
+            pieces = _points(samples)
+            seen = [piece["points"] for piece in self.shards.in_order(n, lambda _: {"points": next(pieces)})]
+            points = torch.cat(seen) if seen else torch.empty(0, *subject.spec.shape)
+        return Evidence(
             fake,
             self.real.seen,
             self.name,
@@ -134,8 +152,11 @@ class Judge:
             caveat=self.extractor.caveat if self.extractor is not None else "",
             extra=extra,
         )
+
+    def score(self, evidence: Evidence) -> tuple[tuple[Score, ...], dict[str, Any]]:
+        """The scores of what was seen, and the details."""
         found = tuple(score for metric in self.metrics for score in metric.compute(evidence))
-        return found, details
+        return found, evidence.extra["details"]
 
     def protocol(self) -> dict[str, Any]:
         """Everything about the measuring that is the same for each subject."""
@@ -165,7 +186,7 @@ class Judge:
         return Real(self._features(reference, n, digest) if wants_features else None, n, digest, shares)
 
     def _survey(self, reference: Reference, n: int) -> tuple[str, Tensor | None]:
-        """Digest of the samples and the share of each class."""
+        """Digest of the samples and the share of each class, in the first process."""
         made = hashlib.sha256()
         classes = reference.spec.num_classes
         counts = torch.zeros(classes, dtype=torch.float64) if classes else None
@@ -173,20 +194,32 @@ class Judge:
         if known is not None:
             made.update(repr((known[0], self._channels)).encode())
             if counts is not None and known[1] is not None:
-                counts += torch.bincount(known[1].cpu(), minlength=len(counts))
+                counts += _counted(known[1].cpu(), len(counts))
             return made.hexdigest(), None if counts is None or not counts.sum() else counts / counts.sum()
-        for images, labels in _coloured(reference.samples(n), self._channels):
-            made.update(images_digest(images).encode())
-            if counts is not None and labels is not None:
-                counts += torch.bincount(labels, minlength=len(counts))
+        pieces = in_chunks(_coloured(reference.samples(n, self.shards.mine(n)), self._channels), n)
+
+        def look(_: slice) -> Piece:
+            images, labels = next(pieces)
+            told = {"digest": torch.frombuffer(bytearray(images_digest(images), "ascii"), dtype=torch.uint8)}
+            return told if counts is None or labels is None else told | {"counts": _counted(labels, len(counts))}
+
+        for piece in self.shards.in_order(n, look):
+            made.update(bytes(piece["digest"].tolist()))
+            if counts is not None and "counts" in piece:
+                counts += piece["counts"]
         return made.hexdigest(), None if counts is None or not counts.sum() else counts / counts.sum()
 
     def _features(self, reference: Reference, n: int, digest: str) -> FeatureSet:
         """Features of the reference, from the cache if they are there."""
         assert self.extractor is not None
-        batches = _counted(_coloured(reference.samples(n), self._channels), self.progress("Real samples", n))
-        keep = {"moments", *keep_for(self.metrics, reference=True)}
-        how: dict[str, Any] = {"total": n, "device": self.device, "keep": keep}
+        batches = _coloured(reference.samples(n, self.shards.mine(n)), self._channels)
+        how: dict[str, Any] = {
+            "total": n,
+            "device": self.device,
+            "keep": {"moments", *keep_for(self.metrics, reference=True)},
+            "on_progress": _advancing(self.progress("Real samples", n)),
+            "shards": self.shards,
+        }
         if self.cache is None:
             return extract(batches, self.extractor, **how)
         return extract_known(batches, self.extractor, data={"images": digest}, cache=self.cache, **how)
@@ -207,10 +240,25 @@ def _coloured(samples: Samples, channels: int) -> Samples:
         yield (images.expand(-1, channels, -1, -1) if images.shape[1] == 1 < channels else images), labels
 
 
-def _counted(samples: Samples, advance: Any) -> Iterator[tuple[Tensor, Tensor | None]]:
-    for images, labels in samples:
-        yield images, labels
-        advance(len(images))
+def _counted(labels: Tensor, classes: int) -> Tensor:
+    return torch.bincount(labels, minlength=classes).double()
+
+
+def _points(samples: Samples) -> Iterator[Tensor]:
+    """Points in chunks, drawn once the first is asked for."""
+    yield from torch.split(torch.cat([x for x, _ in samples]), CHUNK)
+
+
+def _advancing(advance: Advance) -> Progress:
+    """What tells how many samples are done, from what takes how many more are."""
+    before = 0
+
+    def progress(done: int, _: int) -> None:
+        nonlocal before
+        advance(done - before)
+        before = done
+
+    return progress
 
 
 def _modes_digest(reference: Reference | None) -> str:

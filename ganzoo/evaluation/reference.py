@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,12 +14,11 @@ from ganzoo.data import Dataset, GaussianMixture
 from ganzoo.data.naming import data_settings
 from ganzoo.data.stream import in_turn
 from ganzoo.errors import UsageError
+from ganzoo.evaluation.shards import CHUNK
 from ganzoo.evaluation.subjects import Pictures, Samples, Subject, to_pixels
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.options import options_of
 from ganzoo.registry import build, registry
-
-_BATCH: Final = 256
 
 
 class Reference:
@@ -45,19 +44,25 @@ class Reference:
         found = self._from
         return (found.modes().cpu(), found.std) if isinstance(found, GaussianMixture) else None
 
-    def samples(self, n: int) -> Samples:
-        """``n`` samples: all of them in their order, or a part that is the same at each call."""
+    def samples(self, n: int, only: Tensor | None = None) -> Samples:
+        """``n`` samples: all of them in their order, or a part that is the same at each call.
+
+        Of these only those of the numbers ``only``, in whole chunks, if given.
+        """
         found = self._from
         if isinstance(found, Subject):
-            yield from found.samples(n, 0)
+            yield from found.samples(n, 0, only)
             return
+        which = torch.arange(n) if only is None else only
         if found.length is None:
-            for start in range(0, n, _BATCH):
-                rng = torch.Generator(found.device).manual_seed(derive_seed("reference", start))
-                x, y = found.draw(min(_BATCH, n - start), rng)
+            for part in torch.split(which, CHUNK):
+                rng = torch.Generator(found.device).manual_seed(derive_seed("reference", int(part[0])))
+                x, y = found.draw(len(part), rng)
                 yield (to_pixels(x) if self.spec.is_image else x), y
             return
-        for x, y in in_turn(found, self._order(n, found.length), _BATCH):
+        if n < found.length:
+            which = self._order(n, found.length)[which]
+        for x, y in in_turn(found, which, CHUNK):
             yield (to_pixels(x) if self.spec.is_image else x), y
 
     def known(self, n: int) -> tuple[str, Tensor | None] | None:

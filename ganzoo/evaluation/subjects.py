@@ -51,8 +51,11 @@ class Subject(ABC):
         self.facts = dict(facts)
 
     @abstractmethod
-    def samples(self, n: int, seed: int) -> Samples:
-        """``n`` samples, a function of the seed."""
+    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
+        """``n`` samples, a function of the seed; of these only those of the numbers ``only``, in whole chunks.
+
+        A sample depends on its chunk of 256 alone, and not on which others are drawn.
+        """
 
     def critic(self) -> Critic | None:
         """The discriminator that belongs to it, if there is one; of a conditional one the mean over the classes."""
@@ -75,10 +78,11 @@ class Network(Subject):
         self.conditional = conditional
         self.source: Source | None = None
 
-    def samples(self, n: int, seed: int) -> Samples:
-        labels = torch.arange(n) % (self.spec.num_classes or 1) if self.conditional else None
+    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
+        which = torch.arange(n) if only is None else only
+        labels = which % (self.spec.num_classes or 1) if self.conditional else None
         start = 0
-        for drawn in batches(self.gen, latents(self.gen, n, seed), labels):
+        for drawn in batches(self.gen, latents(self.gen, n, seed)[which], labels):
             if not torch.isfinite(drawn).all():
                 raise GanzooError(
                     "The generator gives values that are not finite, so it has no score; look at the run's health, "
@@ -107,13 +111,12 @@ class Pictures(Subject):
         super().__init__(Spec(shape, len(self.files.classes) or None), {"path": str(path), "kind": "images"})
         self.count = len(self.files)
 
-    def samples(self, n: int, seed: int) -> Samples:
+    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
         shape = self.spec.shape
         assert len(shape) == 3
-        for start in range(0, n, _CHUNK):
-            part = slice(start, min(n, start + _CHUNK))
-            labels = None if self.files.labels is None else torch.tensor(self.files.labels[part])
-            files = ImageFiles(self.files.path, self.files.names[part])
+        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+            labels = None if self.files.labels is None else torch.tensor([self.files.labels[i] for i in part.tolist()])
+            files = ImageFiles(self.files.path, tuple(self.files.names[i] for i in part.tolist()))
             yield torch.from_numpy(decode_images(files, shape)[0]), labels
 
 
@@ -129,9 +132,9 @@ class Arrays(Subject):
         self.dataset = build(choice, spec)
         self.count = self.dataset.length
 
-    def samples(self, n: int, seed: int) -> Samples:
-        for start in range(0, n, _CHUNK):
-            x, y = self.dataset.fetch(torch.arange(start, min(n, start + _CHUNK)))
+    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
+        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+            x, y = self.dataset.fetch(part)
             yield (to_pixels(x) if self.spec.is_image else x), y
 
 

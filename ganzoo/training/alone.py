@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import torch
+from torch import Tensor
 
 from ganzoo import processes
 from ganzoo.errors import GanzooError, MissingError, UsageError
@@ -50,6 +51,13 @@ class Alone(Solo):
         The others wait for as long as it takes. None is told as an empty text.
         """
         return function() or ""
+
+    def gather(self, function: Callable[[], dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        """What ``function`` returns in each process, by rank, on the CPU of process 0; nothing in the others.
+
+        What it raises in one is raised in all.
+        """
+        return [function()]
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:

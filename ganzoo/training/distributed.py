@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import torch
 import torch.distributed as dist
+from safetensors.torch import load, save
 from torch import Tensor
 from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
 from torch.distributed.rendezvous import rendezvous
@@ -192,6 +193,32 @@ class Together(Alone):
             raise
         self._store.set(key, json.dumps({"value": value}))
         return value
+
+    def gather(self, function: Callable[[], dict[str, Tensor]]) -> list[dict[str, Tensor]]:
+        self._turns += 1
+        key = f"gather/{self._turns}"
+        mine, error = b"", None
+        try:
+            mine = save(function())
+        except BaseException as err:
+            error = err
+            code = err.exit_code if isinstance(err, GanzooError) else 1
+            self._store.set(f"{key}/{self.rank}", json.dumps({"error": str(err), "code": code}))
+        told = [torch.zeros(2, dtype=torch.int64, device=self.device) for _ in range(self.world)]
+        with self._answered():
+            dist.all_gather(told, torch.tensor([len(mine), error is not None], device=self.device))
+        sizes, failed = torch.stack(told).T.tolist()
+        if error is not None:
+            raise error
+        if any(failed):
+            said = json.loads(self._wait(f"{key}/{failed.index(1)}"))
+            raise _error(said["error"], said["code"])
+        flat = torch.zeros(max(sizes), dtype=torch.uint8, device=self.device)
+        flat[: len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+        parts = [] if self.rank else [torch.empty_like(flat) for _ in sizes]
+        with self._answered():
+            dist.gather(flat, parts or None)
+        return [load(bytes(part[:size].cpu().numpy())) for part, size in zip(parts, sizes, strict=False)]
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:

@@ -11,9 +11,10 @@ from ganzoo.config import RunConfig
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
 from ganzoo.evaluation.judge import Judge
-from ganzoo.evaluation.metrics import INCEPTION
+from ganzoo.evaluation.metrics import INCEPTION, Evidence
 from ganzoo.evaluation.reference import reference_of
 from ganzoo.evaluation.result import Score, plain
+from ganzoo.evaluation.shards import Shards
 from ganzoo.evaluation.subjects import Network, uses_labels
 from ganzoo.training import checkpoint
 
@@ -29,7 +30,7 @@ _REAL: Final = 10_000
 
 
 class Scoring:
-    """Scores the generator of a session, by one protocol all along. Of several processes, the first does it for all.
+    """Scores the generator of a session, by one protocol all along. Several processes divide the samples between them.
 
     Attributes:
         seconds: how long it has taken so far, which is no time of training.
@@ -47,12 +48,21 @@ class Scoring:
         settings, spec = session.settings, session.run.spec
         self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else _FAKE)
         self._wanted = AUTO[spec.is_image] if settings.eval_metric == "auto" else (settings.eval_metric,)
-        session.together.from_first(self._prepare)
+        config = session.run.config
+        self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
+        self._judge = _judge(config, spec, session)
 
     def look(self) -> bool:
         """Score, add a line to the metrics, and say whether this is the best generator so far."""
         begun = time.monotonic()
-        self.state = json.loads(self._session.together.from_first(self._scored))
+        gen = self._session.averaged
+        was_training = gen.training
+        self._subject.gen = gen.eval()
+        try:
+            evidence = self._judge.look(self._subject, self._count, _SEED)
+        finally:
+            gen.train(was_training)
+        self.state = json.loads(self._session.together.from_first(lambda: self._scored(evidence)))
         self.seconds += time.monotonic() - begun
         return self._is_best
 
@@ -60,23 +70,10 @@ class Scoring:
     def _is_best(self) -> bool:
         return bool(self.state["waited"] == 0)
 
-    def _prepare(self) -> None:
-        """Make what only the process needs that scores."""
-        session = self._session
-        config, spec = session.run.config, session.run.spec
-        self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
-        self._judge = _judge(config, spec, session)
-
-    def _scored(self) -> str:
+    def _scored(self, evidence: Evidence) -> str:
         """Score, and return the state that follows as JSON."""
         session = self._session
-        gen = session.averaged
-        was_training = gen.training
-        self._subject.gen = gen.eval()
-        try:
-            scores, _ = self._judge.scores(self._subject, self._count, _SEED)
-        finally:
-            gen.train(was_training)
+        scores, _ = self._judge.score(evidence)
         values = {score.name: plain(score.value) for score in scores}
         session.keeper.line({"step": session.step, "scores": values})
         session.observers.call("eval_end", run=session.run, metrics=values)
@@ -130,7 +127,8 @@ def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
     name = extractor = None
     if spec.is_image:
         name = reference.extractor or INCEPTION if settings.eval_features == "auto" else settings.eval_features
-        extractor = build_extractor(name, {}, spec, reference).to(session.device)
+        with session.together.first_ahead():
+            extractor = build_extractor(name, {}, spec, reference).to(session.device)
     subject = Network(session.bundle.gen, spec, {}, conditional=uses_labels(config.plan(spec)))
     metrics = suitable(subject, reference, extractor, name, statistics=False)
     return Judge(
@@ -141,4 +139,5 @@ def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
         real_samples=min(_REAL, reference.count) if reference.count is not None else _REAL,
         device=session.device,
         cache=FeatureCache(),
+        shards=Shards(session.together) if session.together.world > 1 else None,
     )

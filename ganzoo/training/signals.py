@@ -29,10 +29,14 @@ class StopSignals:
     Entering it again, within, changes nothing. A signal that is ignored (``nohup``) stays ignored, and one whose
     handler another language installed is left to it, since Python could not give it back. Only the main thread can
     catch signals; elsewhere (a notebook's worker) nothing is changed.
+
+    Args:
+        early: what has happened when the first signal raises.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, early: str = "stopped before the first step of training; nothing was changed") -> None:
         self.received = 0
+        self._early = early
         self._when = 0.0
         self._before: dict[int, Any] = {}
         self._depth = 0
@@ -76,4 +80,4 @@ class StopSignals:
         self.received, self._when = number, time.monotonic()
         if not self._deferring:
             name = signal.Signals(number).name
-            raise Interrupted(f"{name}: stopped before the first step of training; nothing was changed.", number)
+            raise Interrupted(f"{name}: {self._early}.", number)

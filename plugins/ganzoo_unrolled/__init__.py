@@ -14,6 +14,11 @@ class UnrolledConfig:
     """Options of the trainer ``unrolled``."""
 
     steps: int = option(5, min=0, help="Critic steps to unroll; time and memory grow in proportion.")
+    checkpointing: bool = option(
+        False,
+        help="Activation checkpointing: each unrolled step is computed again in the backward pass instead of kept, so "
+        "that memory hardly grows with steps.",
+    )
     critic_steps: int = option(1, min=1, help="Ordinary critic steps before each generator step.")
     objective: Literal["auto", "value", "loss"] = option(
         "auto",

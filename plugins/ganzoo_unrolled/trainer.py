@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +15,23 @@ from ganzoo.api import Spec, UsageError
 from ganzoo.nn import Batch, Bundle, CriticPass, Regularizer, Stream, Trainer
 from ganzoo_unrolled import UnrolledConfig
 from ganzoo_unrolled.optim import Moments, differentiable_step
+from ganzoo_unrolled.recompute import recomputed
+
+
+@dataclass
+class _Critic:
+    """The unrolled critic between two steps.
+
+    Attributes:
+        params, buffers: of the critic's whole side, by name.
+        learned: names of the parameters that its optimiser steps.
+        moments: of that, each as one flat vector; None before the first step.
+    """
+
+    params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+    learned: list[str]
+    moments: Moments | None = None
 
 
 class UnrolledTrainer(Trainer):
@@ -77,49 +96,90 @@ class UnrolledTrainer(Trainer):
         with self.bundle.precision.full():  # what is differentiated twice
             tensors = self.unroll(real, fake)
             result: dict[str, Tensor] = functional_call(
-                self.bundle.disc_side, tensors, (lambda: self._objective(self.bundle.critic_pass(real, fake)),)
+                self.bundle.disc_side, tensors, (lambda: self._objective(self._critic_pass(real, fake)),)
             )
         return result
 
     def unroll(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """The critic side's parameters and buffers after K steps on this minibatch, differentiable in ``fake``."""
         side = self.bundle.disc_side
-        buffers = {name: value.clone() for name, value in side.named_buffers()}
-        live = dict(side.named_parameters())
-        params = {name: value.detach().requires_grad_(value.requires_grad) for name, value in live.items()}
-        learned = [name for name, value in live.items() if value.requires_grad]
-        (group,) = side.optimizer.param_groups
-        moments: Moments | None = None
+        critic = _Critic(
+            {name: value.detach().requires_grad_(value.requires_grad) for name, value in side.named_parameters()},
+            {name: value.clone() for name, value in side.named_buffers()},
+            [name for name, value in side.named_parameters() if value.requires_grad],
+        )
+        step = self._recomputed_step if self.config.checkpointing else self._step
         for _ in range(self.config.steps):
-            total = functional_call(side, {**params, **buffers}, (lambda: self._critic_total(real, fake),))
-            found: dict[str, Tensor | None] = dict(
-                zip(
-                    learned,
-                    torch.autograd.grad(
-                        total,
-                        [params[name] for name in learned],
-                        create_graph=True,
-                        allow_unused=True,
-                        materialize_grads=moments is not None,
-                    ),
-                    strict=True,
-                )
+            critic = step(critic, real, fake)
+        return {**critic.params, **critic.buffers}
+
+    def _step(self, critic: _Critic, real: Batch, fake: Batch) -> _Critic:
+        """One step of the unrolled critic's optimiser, in the graph; the buffers are changed in place."""
+        side = self.bundle.disc_side
+        tensors = {**critic.params, **critic.buffers}
+        total = functional_call(side, tensors, (lambda: self._critic_total(real, fake),))
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            total,
+            [critic.params[name] for name in critic.learned],
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=critic.moments is not None,
+        )
+        # Like torch's optimisers, pass over what the objective does not reach.
+        reached = [(name, value) for name, value in zip(critic.learned, found, strict=True) if value is not None]
+        learned = [name for name, _ in reached]
+        moments = critic.moments
+        if moments is None:
+            live = dict(side.named_parameters())
+            moments = _flat_moments(side.optimizer, [live[name] for name in learned])
+        before = [critic.params[name] for name in learned]
+        gradient = self.bundle.communication.mean(_flat([value for _, value in reached]))
+        (group,) = side.optimizer.param_groups
+        flat, moments = self._advance(_flat(before), gradient, moments, group)
+        parts = torch.split(flat, [value.numel() for value in before])
+        params = critic.params | {
+            name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)
+        }
+        return _Critic(params | self._projected(params), critic.buffers, learned, moments)
+
+    def _recomputed_step(self, critic: _Critic, real: Batch, fake: Batch) -> _Critic:
+        """The same step, whose graph is made again in the backward pass."""
+        names, keys = list(critic.params), list(critic.moments or ())
+        after: dict[str, Any] = {}
+
+        def function(tensors: Sequence[Tensor]) -> list[Tensor]:
+            x, *values = tensors
+            taken = _Critic(
+                dict(zip(names, values, strict=False)),
+                {name: value.clone() for name, value in critic.buffers.items()},
+                critic.learned,
+                critic.moments and dict(zip(keys, values[len(names) :], strict=True)),
             )
-            # Like torch's optimisers, pass over what the objective does not reach.
-            gradients = {name: gradient for name, gradient in found.items() if gradient is not None}
-            learned = list(gradients)
-            if moments is None:
-                moments = _flat_moments(side.optimizer, [live[name] for name in learned])
-            before = [params[name] for name in learned]
-            gradient = self.bundle.communication.mean(_flat(list(gradients.values())))
-            flat, moments = self._advance(_flat(before), gradient, moments, group)
-            parts = torch.split(flat, [value.numel() for value in before])
-            params |= {name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)}
-            params |= self._projected(params)
-        return {**params, **buffers}
+            made = self._step(taken, real, Batch(x, fake.y))
+            assert made.moments is not None
+            after.update(buffers=made.buffers, learned=made.learned, keys=list(made.moments))
+            return [*made.params.values(), *made.moments.values()]
+
+        inputs = [fake.x, *critic.params.values(), *(critic.moments or {}).values()]
+        found = recomputed(function, inputs, self.bundle.noise.rng)
+        params, moments = found[: len(names)], found[len(names) :]
+        return _Critic(
+            dict(zip(names, params, strict=True)),
+            after["buffers"],
+            after["learned"],
+            dict(zip(after["keys"], moments, strict=True)),
+        )
 
     def _critic_total(self, real: Batch, fake: Batch) -> Tensor:
-        return torch.stack(list(self.bundle.discriminator_terms(self.bundle.critic_pass(real, fake)).values())).sum()
+        return torch.stack(list(self.bundle.discriminator_terms(self._critic_pass(real, fake)).values())).sum()
+
+    def _critic_pass(self, real: Batch, fake: Batch) -> CriticPass:
+        """The unrolled critic looks at the batches.
+
+        It sees fakes of its own, because its parameters depend on those of the steps before: a penalty's gradient at
+        the fakes is one at fixed parameters.
+        """
+        return self.bundle.critic_pass(real, Batch(fake.x.view_as(fake.x), fake.y))
 
     def _projected(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         prefix = "disc."

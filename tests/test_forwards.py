@@ -1,0 +1,62 @@
+"""R1 and R2 differentiate the forward pass that the loss makes anyway: they add none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ganzoo.config import Layer, resolve
+from ganzoo.plugins import loaded
+from ganzoo.testing.training import Session
+
+STEPS = 3
+TRAINERS: dict[str, tuple[dict[str, Any], int]] = {
+    # A critic step looks at reals and at fakes, a generator step at fakes.
+    "alternating": ({"trainer": "alternating", "trainer.critic_steps": 2}, 2 * 2 + 1),
+    # Before the generator's objective, which is minus the critic's, there are two looks for each unrolled step.
+    "unrolled": ({"trainer": "unrolled", "trainer.steps": STEPS}, 2 * STEPS + 2 + 2),
+    "recomputed": (
+        {"trainer": "unrolled", "trainer.steps": STEPS, "trainer.checkpointing": True},
+        2 * (2 * STEPS) + 2 + 2,
+    ),
+}
+
+
+def forwards(settings: dict[str, Any], reg: tuple[str, ...]) -> int:
+    """How often the critic looks at a batch within a step of a run."""
+    base = {"data": "ring", "loss": "minimax", "gen.width": 4, "disc.width": 4, "run.batch_size": 4, "run.cond": "off"}
+    session = Session(resolve([Layer("test", {**base, **settings, "reg": reg or "none"})]))
+    seen = 0
+
+    def count(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+
+    session.bundle.disc.register_forward_hook(count)
+    session.take(1)
+    return seen
+
+
+@pytest.fixture
+def lazy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The regularizer of ``lazy_parts``, which is due at some steps only, is installed."""
+    monkeypatch.setenv("GANZOO_PLUGINS", "lazy_parts")
+    loaded.cache_clear()
+    yield
+    monkeypatch.undo()
+    loaded.cache_clear()
+
+
+@pytest.mark.usefixtures("lazy")
+@pytest.mark.parametrize("reg", [(), ("r1",), ("r2",), ("r1", "r2"), ("lazy-r1",)], ids="+".join)
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_a_penalty_at_the_samples_adds_no_forward_pass(trainer: str, reg: tuple[str, ...]) -> None:
+    settings, expected = TRAINERS[trainer]
+    assert forwards(settings, reg) == expected
+
+
+def test_a_penalty_elsewhere_adds_one_a_critic_step() -> None:
+    settings, expected = TRAINERS["alternating"]
+    assert forwards(settings, ("gp",)) == expected + 2
