@@ -8,12 +8,16 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from tutorials import data
 from tutorials.contenders import SCRIPTS, samples, train
 
 from ganzoo.training.device import resolve_device
+
+SIDES: Final = {"mnist": 28, "digits": 16}
+"""Side of the samples, which is that of what ganzoo draws by default."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("MNIST is not on this machine; point GANZOO_DATA at the folder that holds it")
     device = resolve_device(asked.device).device
     trained = train(SCRIPTS[asked.script], source, asked.seconds, asked.seed, device)
-    np.savez(asked.out, images=samples(trained.pair, asked.samples, asked.seed, 28))
+    np.savez(asked.out, images=samples(trained.pair, asked.samples, asked.seed, SIDES[asked.data]))
     print(json.dumps({"steps": trained.steps, "seconds": round(trained.seconds, 3), **trained.losses}))
 
 

@@ -75,7 +75,7 @@ def take_turns(contenders: Mapping[str, Work | Turn], seconds: float, least: int
         seconds: that the rounds may take, once everything is warm.
         least: rounds that there are in any case.
     """
-    turns = {key: each if isinstance(each, Turn) else Turn(each) for key, each in contenders.items()}
+    turns = {key: as_turn(each) for key, each in contenders.items()}
     repeats = {key: _repeats(turn) for key, turn in turns.items()}
     times: dict[str, list[float]] = {key: [] for key in turns}
     order, until = list(turns), time.perf_counter() + seconds
@@ -84,6 +84,11 @@ def take_turns(contenders: Mapping[str, Work | Turn], seconds: float, least: int
         for key in order:
             times[key].append(_timed(turns[key], repeats[key]))
     return times
+
+
+def as_turn(each: Work | Turn) -> Turn:
+    """A contender with nothing to prepare, unless it says so."""
+    return each if isinstance(each, Turn) else Turn(each)
 
 
 def against(name: str, times: Mapping[str, Sequence[float]], base: str | None = None) -> list[Result]:

@@ -83,7 +83,7 @@ class Trained:
 
 def train(script: Script, source: Source, seconds: float, seed: int, device: torch.device) -> Trained:
     """Train for so much wall time, data included, beginning with the first batch that is asked for; at least one."""
-    torch.default_generator.manual_seed(seed)
+    _seed(seed, device)
     channels = 1 if source.images.ndim == 3 else 3
     shape = (channels, script.size, script.size)
     gen, disc = script.gen(shape).to(device), script.disc(shape).to(device)
@@ -106,7 +106,7 @@ def samples(pair: steps.Pair, count: int, seed: int, size: int) -> np.ndarray[An
 
     Another side is resized with antialiased bilinear interpolation, before values are rounded.
     """
-    torch.default_generator.manual_seed(seed)
+    _seed(seed, pair.device)
     parts: list[Tensor] = []
     for start in range(0, count, BATCH):
         images = pair.gen(pair.latent(BATCH))[: count - start]
@@ -115,3 +115,10 @@ def samples(pair: steps.Pair, count: int, seed: int, size: int) -> np.ndarray[An
         parts.append(((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu())
     made = torch.cat(parts).permute(0, 2, 3, 1)
     return (made[..., 0] if made.shape[-1] == 1 else made).contiguous().numpy()
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed torch's default generators of the CPU and the device."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
