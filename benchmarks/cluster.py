@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from measure.flops import dcgan_layers, dcgan_parameters, dcgan_step, halvings
+from measure.flops import dcgan_parameters, dcgan_step, halvings
 
 COUNTS: Final = (1, 8, 16, 64, 256, 1000)
 BYTES: Final = 4
@@ -74,9 +74,8 @@ class Model:
         sizes = (self.side, self.width, self.channels)
         weights = dcgan_parameters(*sizes) + dcgan_parameters(*sizes, self.latent_dim)
         n, _ = halvings(self.side)
-        of_disc = sum(self.width * 2**i for i in range(1, n))
-        of_gen = sum(self.width * 2**i for i in range(n))
-        assert len(dcgan_layers(*sizes)) == n + 1
+        of_disc = sum(self.width << i for i in range(1, n))
+        of_gen = sum(self.width << i for i in range(n))
         return weights + 2 * (of_disc + of_gen) + 2 * 2 * (of_disc + of_gen)
 
     @property

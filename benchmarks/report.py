@@ -60,10 +60,10 @@ def parse(file: Path) -> dict[str, Any]:
         SystemExit: it is neither of ``bench.py`` nor of ``quality.py``, or a trial with tiny networks.
     """
     try:
-        saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
+        saved: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as err:
         raise SystemExit(f"{file} cannot be read: {err}") from None
-    if not isinstance(saved, dict) or saved.get("format") not in (BENCH, QUALITY):
+    if saved.get("format") not in (BENCH, QUALITY):
         raise SystemExit(f"{file} is no result of bench.py or quality.py")
     if saved.get("small"):
         raise SystemExit(f"{file} was made with --small, which measures nothing")

@@ -102,11 +102,6 @@ def against(name: str, times: Mapping[str, Sequence[float]], base: str | None = 
     return results
 
 
-def compare(name: str, contenders: Mapping[str, Work | Turn], seconds: float, least: int = LEAST) -> list[Result]:
-    """Let the contenders take turns, and compare them with the first."""
-    return against(name, take_turns(contenders, seconds, least))
-
-
 def process(*arguments: str, env: Mapping[str, str] | None = None) -> Turn:
     """A contender whose unit of work is a process of this Python from start to end."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -128,7 +129,13 @@ def loader(source: Source, size: int, batch_size: int, workers: int) -> DataLoad
     """Shuffled full batches of images ``[B, C, size, size]`` in [-1, 1]."""
     channels = 1 if source.images.ndim == 3 else 3
     found, _ = transform(size, channels)
+    _allow_more_workers_than_cores()
     return DataLoader(Images(source.images, found), batch_size, shuffle=True, num_workers=workers, drop_last=True)
+
+
+def _allow_more_workers_than_cores() -> None:
+    """torch warns of them, both here and at every epoch; a tutorial does not count cores."""
+    warnings.filterwarnings("ignore", message="This DataLoader will create")
 
 
 class _Some(Sampler[int]):
@@ -158,6 +165,7 @@ class Batches:
         data = Images(source.images, found)
         self._sampler = _Some(len(data))
         self._batch_size = batch_size
+        _allow_more_workers_than_cores()
         self._loader = DataLoader(
             data, batch_size, sampler=self._sampler, num_workers=workers, persistent_workers=workers > 0
         )
