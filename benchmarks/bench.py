@@ -95,6 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
         device = resolve_device(asked.device).device
     except GanzooError as err:
         parser.error(str(err))
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # as a run and the official example do
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         context = Context(asked.seconds, device, Path(name), asked.small)
         if asked.alone:

@@ -102,7 +102,7 @@ def table(title: str, rows: Sequence[Row], part: str) -> Iterator[str]:
     for row in rows:
         if row not in shown:
             yield from ["", f"{title}, {row['contender']}: {row['note']}."]
-    notes = list(dict.fromkeys(row["note"] for row in shown if row["note"]))
+    notes = list(dict.fromkeys(note for row in shown for note in row["note"].split("; ") if note))
     if notes:
         yield from ["", f"({'; '.join(notes)})"]
 

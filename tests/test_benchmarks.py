@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import shutil
@@ -10,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import bench
 import cluster
@@ -43,7 +41,7 @@ from ganzoo.registry import create
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 PIXELS = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
-IN_PROCESS = ("overhead", "tutorial", "pipeline", "peak", "precision", "zoo", "unrolled", "sizes")
+IN_PROCESS = ("tutorial", "pipeline", "peak", "precision", "zoo", "unrolled", "sizes")
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +77,11 @@ def test_every_part_measures_or_says_why_not(part: str, context: Context) -> Non
     for title in {row.comparison for row in rows if row.ratio is not None}:
         (first, *_) = [row for row in rows if row.comparison == title]
         assert (first.ratio, first.contender) == (1.0, first.base)
+    for row in rows:
+        if "formula_gflop" in row.figures:
+            assert row.figures["gflop"] == pytest.approx(row.figures["formula_gflop"])
+        if row.contender.startswith("line of memory"):
+            assert row.figures["residual"] < 1e-3
 
 
 def test_memory_is_measured_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,16 +130,10 @@ def test_formulas_are_what_torch_counts(side: int, width: int, channels: int) ->
     assert weights == [dcgan_parameters(*sizes, 100), dcgan_parameters(*sizes)]
 
 
-def test_a_step_costs_what_the_formula_says(context: Context) -> None:
-    for row in growth.sizes(context):
-        assert row.figures["gflop"] == pytest.approx(row.figures["formula_gflop"])
-    assert dcgan_step(64, 64, 3, 100) < dcgan_step(64, 64, 3, 100, frozen=False)
-
-
-def test_memory_of_unrolling_is_a_line(context: Context) -> None:
-    rows = {row.contender: row for row in growth.unrolling(context)}
-    assert rows["line of memory over K from 1 on"].figures["residual"] < 1e-3
+def test_a_line_is_fitted() -> None:
     assert growth.line([1, 2, 3], [3, 5, 7]) == pytest.approx((1, 2, 0), abs=1e-9)
+    assert growth.line([1, 2, 3], [1, 2, 1])[2] > 0.1
+    assert dcgan_step(64, 64, 3, 100) < dcgan_step(64, 64, 3, 100, frozen=False)
 
 
 def test_the_model_averages_what_the_networks_have() -> None:
@@ -167,11 +164,11 @@ def test_a_script_learns(name: str) -> None:
 
 
 def test_samples_have_the_side_that_is_scored() -> None:
-    trained = train(SCRIPTS["dcgan-32"], Source(PIXELS, "noise"), 0.0, 0, CPU)
-    made = samples(trained.pair, 70, 0, 28)
-    assert made.shape == (70, 28, 28)
+    trained = train(SCRIPTS["mlp-gan"], Source(PIXELS, "noise"), 0.0, 0, CPU)
+    made = samples(trained.pair, 70, 0, 16)
+    assert made.shape == (70, 16, 16)
     assert made.dtype == np.uint8
-    assert samples(copy.deepcopy(trained.pair), 70, 0, 32).shape == (70, 32, 32)
+    assert samples(trained.pair, 70, 0, 28).shape == (70, 28, 28)
 
 
 def test_a_script_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -204,13 +201,13 @@ def test_batches_come_in_portions(workers: int) -> None:
         assert all(each.min() >= -1 and each.max() <= 1 for each in found)
 
 
-def measured(path: Path, **more: Any) -> Path:
+def measured(path: Path, parts: str) -> Path:
     """A file of the bench with real numbers, said to be no trial."""
-    bench.main(["--parts", "overhead,tutorial", "--small", "--seconds", "0", "--json", str(path)])
+    bench.main(["--parts", parts, "--small", "--seconds", "0", "--json", str(path)])
     saved = json.loads(path.read_text(encoding="utf-8"))
     with pytest.raises(SystemExit, match="measures nothing"):
         report.parse(path)
-    path.write_text(json.dumps({**saved, "small": False, **more}), encoding="utf-8")
+    path.write_text(json.dumps({**saved, "small": False}), encoding="utf-8")
     return path
 
 
@@ -233,7 +230,7 @@ def test_reports_are_written_and_stay_fresh(tmp_path: Path, capsys: pytest.Captu
     (root / "docs" / "images").mkdir(parents=True)
     for each in (report.PAGE, report.README):
         shutil.copy(ROOT / each, root / each)
-    found = [measured(tmp_path / "bench.json"), scores(tmp_path / "quality.json")]
+    found = [measured(tmp_path / "bench.json", "overhead,tutorial"), scores(tmp_path / "quality.json")]
     assert report.main([str(file) for file in found], root) == 0
     said = capsys.readouterr().out
     assert "| DCGAN 32x32 by a bare loop | at most 1.03x | " in said
@@ -258,10 +255,10 @@ def test_reports_are_written_and_stay_fresh(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_parts_measured_before_are_kept(tmp_path: Path) -> None:
-    file = measured(tmp_path / "bench.json")
+    file = measured(tmp_path / "bench.json", "overhead,pipeline")
     saved = json.loads(file.read_text(encoding="utf-8"))
     target = report.add(file, tmp_path / "results")
-    only = [row for row in saved["results"] if row["part"] == "tutorial"]
+    only = [row for row in saved["results"] if row["part"] == "pipeline"]
     file.write_text(json.dumps({**saved, "results": only}), encoding="utf-8")
     assert report.add(file, tmp_path / "results") == target
     assert json.loads(target.read_text(encoding="utf-8"))["results"] == saved["results"]

@@ -22,9 +22,34 @@ from measure.timing import Turn, Work
 from measure.workloads import Workload
 
 
-def our_loop(context: Context, settings: dict[str, Any]) -> Work:
-    """Steps of a run's own loop, with its data, moving average, observers and log."""
-    return steps_of(context.session(context.resolve(settings)))
+class OurLoop:
+    """Steps of a run's own loop, with its data, moving average, observers and log.
+
+    Attributes:
+        session: the live objects of the run.
+    """
+
+    def __init__(self, context: Context, settings: dict[str, Any]) -> None:
+        self.session = context.session(context.resolve(settings))
+        self._work = steps_of(self.session)
+
+    def __call__(self, n: int) -> None:
+        """Take ``n`` steps."""
+        self._work(n)
+
+    def chosen(self, *names: str) -> dict[str, tuple[str, str]]:
+        """What the run decided by itself, with the reason, of these names."""
+        decisions: Any = getattr(self.session, "decisions", ())
+        return {each.name: (each.value, each.reason) for each in decisions if each.name in names}
+
+    @property
+    def note(self) -> str:
+        """What the run computes in, where it was free to choose."""
+        return ", ".join(
+            f"{name} {value} ({reason})"
+            for name, (value, reason) in self.chosen("precision", "layout").items()
+            if reason != "asked for"
+        )
 
 
 def steps_of(session: Session) -> Work:

@@ -8,7 +8,7 @@ from tutorials.data import transform
 
 from ganzoo.errors import GanzooError
 from ganzoo.registry import list_components
-from measure.contenders import bare_loop, our_loop, tutorial_loop, tutorial_networks
+from measure.contenders import OurLoop, bare_loop, tutorial_loop, tutorial_networks
 from measure.context import Context
 from measure.machine import lacking
 from measure.timing import Result, Turn, Work, against
@@ -22,7 +22,7 @@ def overhead(context: Context) -> Iterator[Result]:
     for workload in (DCGAN_32, RING):
         settings = workload.of_run(context, PLAIN)
         yield from context.compare(
-            workload.name, {"bare loop": bare_loop(context, settings), "ganzoo": our_loop(context, settings)}
+            workload.name, {"bare loop": bare_loop(context, settings), "ganzoo": OurLoop(context, settings)}
         )
 
 
@@ -35,18 +35,20 @@ def tutorial(context: Context) -> Iterator[Result]:
         contenders: dict[str, Work | Turn] = {
             **{f"tutorial, {n} workers": tutorial_loop(context, workload, n) for n in WORKERS},
             "tutorial, batch at hand": tutorial_networks(context, workload),
-            "ganzoo fp32": our_loop(context, workload.of_run(context, PLAIN)),
-            "ganzoo": our_loop(context, workload.of_run(context)),
+            "ganzoo fp32": OurLoop(context, workload.of_run(context, {"run.precision": "fp32"})),
+            "ganzoo": OurLoop(context, workload.of_run(context)),
         }
         if not lacking("bf16", context.device):
-            contenders["ganzoo bf16"] = our_loop(context, workload.of_run(context, {"run.precision": "bf16"}))
+            contenders["ganzoo bf16"] = OurLoop(context, workload.of_run(context, {"run.precision": "bf16"}))
         times = context.times(contenders)
         _, whose = transform(workload.size, 3)
         note = f"{workload.source().name}, {whose}"
         networks = {name: found for name, found in times.items() if "workers" not in name}
         for title, which in (("end to end", times), ("networks only", networks)):
             for row in against(f"{workload.name}, {title}", which):
-                row.note = note
+                ours = contenders[row.contender]
+                more = f"{row.contender}: {ours.note}" if isinstance(ours, OurLoop) and ours.note else ""
+                row.note = "; ".join(filter(None, (note, more)))
                 row.figures["images_per_s"] = 1e3 * workload.batch_size(context) / (row.milliseconds or 1)
                 yield row
 
@@ -60,7 +62,12 @@ def precision(context: Context) -> Iterator[Result]:
             why = lacking(str(settings["run.precision"]), context.device)
             if not why:
                 try:
-                    contenders[name] = our_loop(context, workload.of_run(context, settings))
+                    ours = OurLoop(context, workload.of_run(context, settings))
+                    value, reason = ours.chosen("compile").get("compile", ("", ""))
+                    if settings.get("run.compile") and value == "off":
+                        why = reason
+                    else:
+                        contenders[name] = ours
                 except (GanzooError, RuntimeError) as err:
                     why = " ".join(str(err).split())
             if why:
@@ -85,7 +92,7 @@ def zoo(context: Context) -> Iterator[Result]:
         if broken:
             left_out[name] = broken[0]
         else:
-            contenders[name] = our_loop(context, base.of_run(context, {**PLAIN, "trainer": trainer, "loss": loss}))
+            contenders[name] = OurLoop(context, base.of_run(context, {**PLAIN, "trainer": trainer, "loss": loss}))
     yield from context.compare("DCGAN 16x16, width 32, by loss and trainer", contenders)
     for name, why in left_out.items():
         yield Result("DCGAN 16x16, width 32, by loss and trainer", name, note=f"refused: {why}")

@@ -11,7 +11,7 @@ from typing import Final
 
 import torch
 
-from measure.contenders import our_loop, tutorial_loop
+from measure.contenders import OurLoop, tutorial_loop
 from measure.context import Context
 from measure.machine import forget_peak, memory_of_process
 from measure.timing import Result, Turn
@@ -45,7 +45,7 @@ def alone(context: Context, contender: str, name: str) -> str:
     possible = forget_peak()
     before = memory_of_process()
     if contender == "ganzoo":
-        work = our_loop(context, workload.of_run(context))
+        work = OurLoop(context, workload.of_run(context))
         work(STEPS)
     else:
         turn: Turn = tutorial_loop(context, workload, 0)

@@ -68,5 +68,6 @@ def _rate(context: Context, workload: Workload, count: int, threads: int, second
     newest = max(out.glob("*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
     found = [json.loads(text) for text in newest.read_text(encoding="utf-8").splitlines()]
     lines = [each for each in found if "images" in each]
-    first, last = lines[min(len(lines) // 4, len(lines) - 2)], lines[-1]
+    start = {"images": 0, "seconds": 0.0}
+    first, last = lines[len(lines) // 4] if len(lines) > 2 else start, lines[-1]
     return float(last["images"] - first["images"]) / float(last["seconds"] - first["seconds"])
