@@ -41,7 +41,7 @@ from ganzoo.registry import create
 ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 PIXELS = np.random.default_rng(0).integers(0, 256, (80, 8, 8), dtype=np.uint8)
-IN_PROCESS = ("tutorial", "pipeline", "peak", "precision", "zoo", "unrolled", "sizes")
+IN_PROCESS = ("pipeline", "peak", "precision", "zoo", "unrolled", "sizes")
 
 
 @pytest.fixture(autouse=True)
