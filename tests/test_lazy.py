@@ -55,6 +55,8 @@ def modules_after(*args: str, **env: str) -> set[str]:
         "sweep --loss ns,wgan-gp --loss.gp-weight 1,10 --dry-run",
         "sweep --help",
         "compare --help",
+        "data prepare --help",
+        "data cache",
     ],
 )
 def test_torch_is_not_imported_by(line: str) -> None:
