@@ -105,7 +105,18 @@ def test_a_signal_to_one_process_stops_all(out: Path) -> None:
 
 
 def test_the_command_starts_processes_and_one_speaks(out: Path) -> None:
-    command = [sys.executable, "-m", "ganzoo", "eval", str(out / "points"), "--samples", "1100", "--devices", "2", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "ganzoo",
+        "eval",
+        str(out / "points"),
+        "--samples",
+        "1100",
+        "--devices",
+        "2",
+        "--json",
+    ]
     done = subprocess.run(
         [*command, "--device", "cpu"],
         env=environment(),
