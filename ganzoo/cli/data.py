@@ -98,7 +98,7 @@ def show(path: Path, as_json: bool) -> None:
         ("bytes", f"{copy.nbytes:,}"),
         ("files", str(len(copy.shards))),
         ("digest", copy.digest[:16]),
-        *((name, str(value)) for name, value in copy.source.items() if name != "key" and value is not None),
+        *((f"source: {k}", str(v)) for k, v in copy.source.items() if k != "key" and v is not None),
     ]
     terminal.table(("", ""), rows)
 
@@ -116,16 +116,17 @@ def check(path: Path) -> None:
     copy = read_copy(path)
     with progress_for(terminal.console(stderr=True)) as progress:
         check_copy(copy, progress("Images", copy.count))
-    terminal.say(f"{path} is sound: {copy.count:,} images in {len(copy.shards)} files are what was prepared.")
+    terminal.say(f"{path} is what was prepared: {copy.count:,} images in {_files(copy)}.")
 
 
 @command.command("cache")
 @click.argument("what", type=click.Choice(["list", "clear"]), default="list")
 @json_option
 def cache(what: str, as_json: bool) -> None:
-    """List what is kept of folders and zips so that the next start is quick, or remove it.
+    """List or clear what is kept for a quick start.
 
-    Features of images are listed by 'ganzoo eval --cache list'.
+    Of folders and zips, that is an index, and the pixels if they took long to decode. Features of images are listed by
+    'ganzoo eval --cache list'.
     """
     from ganzoo.data.kept import ImageCache
 
@@ -187,3 +188,8 @@ def _classes(copy: Copy) -> str:
         return "none"
     names = ", ".join(copy.classes[:8]) + ", ..." * (len(copy.classes) > 8)
     return f"{copy.spec.num_classes}" + (f": {names}" if names else "")
+
+
+def _files(copy: Copy) -> str:
+    count = len(copy.shards)
+    return "1 file" if count == 1 else f"{count:,} files"
