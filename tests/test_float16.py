@@ -76,7 +76,13 @@ def test_a_gradient_too_small_for_float16_arrives() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"loss": "wgan-gp"}, {"reg": ("r1",)}, {"trainer": "unrolled", "loss": "minimax"}]
+    "settings",
+    [
+        {"loss": "wgan-gp"},
+        {"reg": ("r1",)},
+        {"trainer": "unrolled", "loss": "minimax"},
+        {"trainer": "unrolled", "trainer.checkpointing": True, "loss": "minimax", "reg": ("r1",)},
+    ],
 )
 def test_gradients_are_those_of_float32(settings: dict[str, Any]) -> None:
     gradients = []

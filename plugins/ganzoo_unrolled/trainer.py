@@ -93,8 +93,8 @@ class UnrolledTrainer(Trainer):
 
     def generator_terms(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """The generator's objective behind K unrolled critic steps, in the graph of ``fake`` and of those steps."""
+        tensors = self.unroll(real, fake)
         with self.bundle.precision.full():  # what is differentiated twice
-            tensors = self.unroll(real, fake)
             result: dict[str, Tensor] = functional_call(
                 self.bundle.disc_side, tensors, (lambda: self._objective(self._critic_pass(real, fake)),)
             )
@@ -117,7 +117,8 @@ class UnrolledTrainer(Trainer):
         """One step of the unrolled critic's optimiser, in the graph; the buffers are changed in place."""
         side = self.bundle.disc_side
         tensors = {**critic.params, **critic.buffers}
-        total = functional_call(side, tensors, (lambda: self._critic_total(real, fake),))
+        with self.bundle.precision.full():  # what is differentiated twice; once more where it is computed again
+            total = functional_call(side, tensors, (lambda: self._critic_total(real, fake),))
         found: Sequence[Tensor | None] = torch.autograd.grad(
             total,
             [critic.params[name] for name in critic.learned],
