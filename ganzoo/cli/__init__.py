@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "list": ("ganzoo.cli.list", "List components and presets."),
     "show": ("ganzoo.cli.show", "Show all about one component: its options, paper and recipe."),
     "plugins": ("ganzoo.cli.plugins", "Show which plugins there are, and which are broken; or write one."),
-    "data": ("ganzoo.cli.data", "Prepare copies of images, check them, and see what is kept of images."),
+    "data": ("ganzoo.cli.data", "Prepare copies of images that open at once, and check them."),
     "doctor": ("ganzoo.cli.doctor", "Check this machine: versions, devices, plugins and arithmetic."),
 }
 """Name -> (module that holds its ``command``, help in one line). The help stands here so that it costs no import."""

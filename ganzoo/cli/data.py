@@ -30,7 +30,7 @@ class _Group(click.Group):
 
 @click.group("data", cls=_Group)
 def command() -> None:
-    """Make copies of images that open at once, check them, and see what is kept of images.
+    """Prepare copies of images that open at once, and check them.
 
     \b
     ganzoo data prepare photos photos-64 --size 64

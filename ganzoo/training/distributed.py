@@ -73,7 +73,9 @@ class Together(Alone):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not isinstance(error, LostError):  # with a dead process there is nothing to take leave of
+        # NCCL would wait for a dead process. Gloo does not, and its threads must have ended before Python ends: one that
+        # wakes up then ends the program with an abort.
+        if self.backend == "gloo" or not isinstance(error, LostError):
             dist.destroy_process_group()
 
     # Each step.
