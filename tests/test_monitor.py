@@ -289,7 +289,7 @@ def test_pushes_are_1_where_the_critic_knows_nothing(loss: str, monkeypatch: pyt
 
     def look(scale: float) -> Vitals:
         sign = iter((scale, -scale))
-        monkeypatch.setattr(bundle, "critic", lambda x, _: next(sign) * torch.ones(len(x)))
+        monkeypatch.setattr(bundle.disc, "forward", lambda x, _: next(sign) * torch.ones(len(x)))
         return examiner.look()
 
     if not any(reg.slope for reg in bundle.regularizers):
