@@ -73,8 +73,8 @@ class Together(Alone):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # NCCL would wait for a dead process. Gloo does not, and its threads must have ended before Python ends: one that
-        # wakes up then ends the program with an abort.
+        # NCCL would wait for a dead process. Gloo does not, and its threads must have ended before Python does: one
+        # that wakes up later ends the program with an abort.
         if self.backend == "gloo" or not isinstance(error, LostError):
             dist.destroy_process_group()
 

@@ -58,6 +58,27 @@ def ganzoo_presets() -> Iterator[Preset]:
         "The same game with the critic unrolled by five steps: it covers the ring (arXiv:1611.02163).",
         {"data": "ring", "gen": "mlp", "disc": "mlp", "loss": "minimax", "trainer": "unrolled", "trainer.steps": 5},
     )
+    falling = {"lr": 0.001, "decay_steps": 8000}
+    points = {"latent_dim": 2, "width": 256, "depth": 3, "init_gain": 1.4}
+    yield Preset(
+        "all-modes",
+        "All modes of the grid, or with --data ring of the ring: docs/results/modes.md has five seeds of each.",
+        {
+            "data": "grid",
+            "gen": "mlp",
+            "disc": "mlp",
+            "loss": "rpgan",
+            "reg": ("r1", "r2"),
+            "reg.r1.gamma": 0.03,
+            "reg.r2.gamma": 0.03,
+            **{f"gen.{name}": value for name, value in points.items()},
+            **{f"disc.{name}": value for name, value in points.items() if name != "latent_dim"},
+            **{f"{side}.{name}": value for side in ("gen_optim", "disc_optim") for name, value in falling.items()},
+            "run.batch_size": 128,
+            "run.ema_half_life": 20_000,
+            "run.steps": 8000,
+        },
+    )
     yield Preset(
         "r3gan-objective",
         "Relativistic pairing with both zero-centred penalties and no normalisation (arXiv:2501.05441).",
