@@ -88,7 +88,6 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    logging.disable(logging.WARNING)
     if asked.threads:
         torch.set_num_threads(asked.threads)
     try:
@@ -107,4 +106,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)
     main()
