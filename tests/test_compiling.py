@@ -13,6 +13,7 @@ from ganzoo.config import Layer, RunConfig, resolve
 from ganzoo.plugins import loaded
 from ganzoo.testing.training import Session
 from ganzoo.training import compiling
+from ganzoo.training.build import build_bundle
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's compiler trips over torch's own warnings
 CPU = torch.device("cpu")
@@ -54,6 +55,15 @@ def test_a_critic_that_is_differentiated_twice_is_not_compiled(settings: dict[st
     names = [*one.bundle.gen_side.state_dict(), *one.bundle.disc_side.state_dict()]
     assert compiling.apply(one.bundle, one.trainer, CPU, "eager") is critic
     assert [*one.bundle.gen_side.state_dict(), *one.bundle.disc_side.state_dict()] == names
+
+
+def test_what_is_tried_is_arranged_as_the_run_is() -> None:
+    asked = config(**{"run.precision": "fp16", "run.layout": "channels-last"})
+    bundle = build_bundle(asked, asked.spec(), CPU)
+    assert bundle.precision.name == "fp16"
+    weights = [p for p in bundle.disc.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert weights
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
 
 @pytest.mark.parametrize("settings", [{"loss": "ns"}, {"loss": "wgan-gp"}, {"loss": "minimax", "trainer": "unrolled"}])

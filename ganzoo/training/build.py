@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import cast
+from typing import Final, cast
 
 import torch
 
 from ganzoo.api import Plan, Spec
 from ganzoo.config import RunConfig
+from ganzoo.decisions import AUTO, Arrangement
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import Communication, derive_seed
 from ganzoo.nn.optim import build_optimizer, build_schedule
 from ganzoo.nn.traits import observed_traits
 from ganzoo.registry import build
+
+_LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
 def build_bundle(
@@ -30,8 +33,7 @@ def build_bundle(
     disc = cast("Discriminator", build(config.disc, spec)).to(device).train()
     loss = cast("Loss", build(config.loss, spec)).to(device)
     regularizers = [cast("Regularizer", build(reg, spec)).to(device) for reg in config.regs]
-    precision = "fp32" if config.run.precision == "auto" else config.run.precision
-    return Bundle(
+    bundle = Bundle(
         spec=spec,
         gen=gen,
         disc=disc,
@@ -40,11 +42,22 @@ def build_bundle(
         gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, parameters),
         disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, parameters),
         noise=Noise(seed, device, communication.rank if communication else 0),
-        precision=Precision(precision, device),
+        precision=Precision("fp32", device),
         communication=communication,
         gen_rate=build_schedule(config.gen_optim),
         disc_rate=build_schedule(config.disc_optim),
     )
+    # What is left to be measured (fast.py) is plain until then.
+    precision, layout = config.run.precision, config.run.layout
+    arrange(bundle, Arrangement("fp32" if precision == AUTO else precision, "contiguous" if layout == AUTO else layout))
+    return bundle
+
+
+def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
+    """Let the networks of a bundle that has taken no step compute and lie in memory in this way."""
+    if bundle.precision.name != arrangement.precision:
+        bundle.precision = Precision(arrangement.precision, bundle.precision.device)  # type: ignore[arg-type]
+    bundle.arrange(_LAYOUTS[arrangement.layout])
 
 
 def check_what_was_built(plan: Plan, bundle: Bundle) -> None:

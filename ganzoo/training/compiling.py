@@ -6,6 +6,7 @@ second derivative. The modules themselves stay as they are, and so do the names 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from torch import nn
 
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, flatten, resolve
-from ganzoo.decisions import Decision
+from ganzoo.decisions import Arrangement, Decision
 from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.bundle import Side, derive_seed
 from ganzoo.registry import build
@@ -37,11 +38,17 @@ Backend = str | Callable[..., Any]
 _PLACE: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
-def compiled(session: Session) -> Decision:
-    """Compile what a session's steps call, if that is asked for and proves right, and say what was done."""
+def compiled(session: Session, arrangement: Arrangement) -> Decision:
+    """Compile what a session's steps call, if that is asked for and proves right, and say what was done.
+
+    Args:
+        session: it has taken no step yet.
+        arrangement: that of its networks, so that what is tried is what will run.
+    """
     config, bundle = session.run.config, session.bundle
     if not config.run.compile:
         return Decision("compile", "off", "by default")
+    config = dataclasses.replace(config, run=dataclasses.replace(config.run, **arrangement._asdict()))
     share = session.settings.batch_size // session.together.world
     problem = session.together.from_first(lambda: tried(config, session.run.spec, session.device, share))
     if problem:

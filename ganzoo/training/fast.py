@@ -26,17 +26,17 @@ from ganzoo.data.roots import cache_home
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.cache import cache_key
-from ganzoo.nn import Batch, Bundle, Precision, Solo
+from ganzoo.nn import Batch, Bundle, Solo
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.reading import read_table
 from ganzoo.training import state
+from ganzoo.training.build import arrange
 from ganzoo.training.compiling import compiled
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
     from ganzoo.training.loop import Session
 
-_LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 _FEW_CONVOLVED: Final = 50_000
 """Weights of convolutions below which the order of memory is not worth a measurement."""
 _FEW: Final = 100_000
@@ -118,7 +118,7 @@ def settle(session: Session) -> list[Decision]:
     config, bundle = session.run.config, session.bundle
     said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine))))
     chosen = Arrangement(*said["chosen"])
-    _arrange(bundle, chosen, session.device)
+    arrange(bundle, chosen)
     settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
     found = []
     known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
@@ -128,7 +128,7 @@ def settle(session: Session) -> list[Decision]:
     return [
         *found,
         decisions.tf32(settings, machine),
-        compiled(session),
+        compiled(session, chosen),
         *decisions.optimisers(config.gen_optim, config.disc_optim, machine),
         Decision("data", *session.dataset.placement),
     ]
@@ -189,12 +189,6 @@ def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arr
     ]
 
 
-def _arrange(bundle: Bundle, arrangement: Arrangement, device: torch.device) -> None:
-    if bundle.precision.name != arrangement.precision:
-        bundle.precision = Precision(arrangement.precision, device)  # type: ignore[arg-type]
-    bundle.arrange(_LAYOUTS[arrangement.layout])
-
-
 def _measure(session: Session, open_to: Sequence[Arrangement]) -> dict[Arrangement, list[float]]:
     """Seconds of a pass in each arrangement that works, taking turns; the networks are left as they were."""
     bundle, device, dataset = session.bundle, session.device, session.dataset
@@ -227,7 +221,7 @@ def _measure(session: Session, open_to: Sequence[Arrangement]) -> dict[Arrangeme
         bundle.communication = together
         for side in sides:
             side.optimizer.zero_grad(set_to_none=True)
-        _arrange(bundle, open_to[0], device)
+        arrange(bundle, open_to[0])
         with torch.no_grad():
             for side, before in zip(sides, buffers, strict=True):
                 for name, value in side.named_buffers():
@@ -238,7 +232,7 @@ def _measure(session: Session, open_to: Sequence[Arrangement]) -> dict[Arrangeme
 
 def _pass(bundle: Bundle, real: Batch, arrangement: Arrangement, device: torch.device) -> float:
     """Seconds of what one step computes in the networks, forward and backward, without the optimisers."""
-    _arrange(bundle, arrangement, device)
+    arrange(bundle, arrangement)
     _wait(device)
     started = time.perf_counter()
     fake = bundle.generate(len(real.x), real.y)
