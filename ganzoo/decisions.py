@@ -37,7 +37,7 @@ class Decision:
     """One thing that was chosen.
 
     Attributes:
-        name: what it is about: ``device``, ``threads``, ``precision``, ``tf32``, ``layout``, ``compile``,
+        name: what it is about: ``device``, ``threads``, ``precision``, ``layout``, ``critic``, ``tf32``, ``compile``,
             ``optimiser``, ``data``.
         value: what was chosen.
         reason: half a sentence.
@@ -137,10 +137,11 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         precision(settings, machine)
         if len({each.precision for each in open_to}) == 1
         else Decision("precision", _LATER, f"bf16 if it is {GAIN:g} times as fast; {small} fp32"),
-        tf32(settings, machine),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
+        Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
+        tf32(settings, machine),
         Decision("compile", "on" if settings.compile else "off", "asked for" if settings.compile else "by default"),
         *optimisers(config.gen_optim, config.disc_optim, machine),
         Decision("data", "on the device" if machine.kind != "cuda" else _LATER, _of_data(machine)),
@@ -180,6 +181,13 @@ def layout(settings: RunSettings, spec: Spec, machine: Machine) -> Decision:
     else:
         why = "with --deterministic nothing is measured"
     return Decision("layout", "contiguous", why)
+
+
+def critic(apart: str) -> Decision:
+    """How the critic looks at reals and fakes: ``apart`` is why one after the other, or empty."""
+    if apart:
+        return Decision("critic", "reals and fakes one after the other", apart)
+    return Decision("critic", "reals and fakes in one pass", "each logit depends on its own sample alone")
 
 
 def uses_tf32(settings: RunSettings) -> bool:

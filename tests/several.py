@@ -100,7 +100,7 @@ def combinations() -> Iterator[tuple[str, RunConfig]]:
     Under trainers other than the usual one, each regularizer stands with the first loss that goes with it.
     """
     names = {kind: [entry.component.name for entry in registry().entries(kind)] for kind in ("loss", "regularizer")}
-    names["loss"].remove("hiccup")
+    names["loss"] = [name for name in names["loss"] if name != "hiccup"]
     tried: set[tuple[str, str]] = set()
     for entry in registry().entries("trainer"):
         for loss in names["loss"]:

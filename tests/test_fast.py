@@ -241,6 +241,6 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
 
     assert main(["run", "--data", "ring", "--precision", "fp16", "--device", "cpu", "--dry-run", "--json"]) in (0, None)
     listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
-    assert {"device", "threads", "precision", "tf32", "layout", "compile", "optimiser", "data"} == set(listed)
+    assert {"device", "threads", "precision", "layout", "critic", "tf32", "compile", "optimiser", "data"} == set(listed)
     assert listed["precision"]["value"] == "fp16"
     assert listed["layout"]["reason"] == "points have no channels"

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 from ganzoo.config import Layer, resolve
 from ganzoo.plugins import loaded
 from ganzoo.testing.training import Session
 
-STEPS = 3
+STEPS, BATCH = 3, 4
 TRAINERS: dict[str, tuple[dict[str, Any], int]] = {
     # A critic step looks at reals and at fakes, a generator step at fakes.
     "alternating": ({"trainer": "alternating", "trainer.critic_steps": 2}, 2 * 2 + 1),
@@ -25,18 +26,25 @@ TRAINERS: dict[str, tuple[dict[str, Any], int]] = {
 
 
 def forwards(settings: dict[str, Any], reg: tuple[str, ...]) -> int:
-    """How often the critic looks at a batch within a step of a run."""
-    base = {"data": "ring", "loss": "minimax", "gen.width": 4, "disc.width": 4, "run.batch_size": 4, "run.cond": "off"}
+    """How many batches the critic looks at within a step; two in one pass are two."""
+    base = {
+        "data": "ring",
+        "loss": "minimax",
+        "gen.width": 4,
+        "disc.width": 4,
+        "run.batch_size": BATCH,
+        "run.cond": "off",
+    }
     session = Session(resolve([Layer("test", {**base, **settings, "reg": reg or "none"})]))
     seen = 0
 
-    def count(*_: object) -> None:
+    def count(_: object, inputs: tuple[Tensor, ...], __: object) -> None:
         nonlocal seen
-        seen += 1
+        seen += len(inputs[0])
 
     session.bundle.disc.register_forward_hook(count)
     session.take(1)
-    return seen
+    return seen // BATCH
 
 
 @pytest.fixture

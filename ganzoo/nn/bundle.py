@@ -164,6 +164,8 @@ class Bundle:
     """Networks, objectives, optimisers, noise, precision and communication of one run.
 
     Attributes:
+        apart: why the critic looks at reals and fakes one after the other; empty if it may look at both in one pass,
+            as one that treats each sample by itself may. Apart unless set.
         broken: counts losses that were not finite, on the device, where there is no guard.
         guard: leaves out updates that are not finite, if the run asks for that.
         poll: called now and then within a step, for a run that must stop soon; it may raise.
@@ -193,6 +195,7 @@ class Bundle:
         self._call_disc: Callable[..., Any] = disc
         self._on_begin: Callable[[], None] = _nothing
         self._is_rearranged = False
+        self.apart = "this was not looked into"
         self.regularizers = (*loss.regularizers(), *regularizers)
         self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
@@ -206,6 +209,11 @@ class Bundle:
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
         self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
+
+    @property
+    def shares_gradients(self) -> bool:
+        """Whether a regularizer takes the gradient at reals or fakes from the graph of the loss's logits."""
+        return bool(self._leaves)
 
     @property
     def precision(self) -> Precision:
@@ -271,12 +279,16 @@ class Bundle:
         return logits.float()
 
     def critic_pass(self, real: Batch, fake: Batch, critic: Critic | None = None) -> CriticPass:
-        """The critic looks at both batches, one after the other: batch norm must not see them as one."""
+        """The critic looks at both batches: in one pass, which is quicker, unless it is to see them :attr:`apart`."""
         look = critic or self.critic
         real_x = real.x.detach().requires_grad_() if "real" in self._leaves else real.x
         fake_x = fake.x.requires_grad_() if "fake" in self._leaves and fake.x.is_leaf else fake.x
         with self.precision.autocast():
-            real_logits, fake_logits = look(real_x, real.y), look(fake_x, fake.y)
+            if self.apart:
+                real_logits, fake_logits = look(real_x, real.y), look(fake_x, fake.y)
+            else:
+                y = None if real.y is None or fake.y is None else torch.cat((real.y, fake.y))
+                real_logits, fake_logits = look(torch.cat((real_x, fake_x)), y).tensor_split((len(real_x),))
         return CriticPass(
             look,
             real_x,

@@ -6,17 +6,20 @@ import dataclasses
 from typing import Final, cast
 
 import torch
+from torch import Tensor
+from torch.func import functional_call
 
-from ganzoo.api import Plan, Spec
+from ganzoo.api import MIXES_SAMPLES, Choice, Plan, Spec
 from ganzoo.config import RunConfig
 from ganzoo.decisions import AUTO, Arrangement
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import Communication, derive_seed
 from ganzoo.nn.optim import build_optimizer, build_schedule
-from ganzoo.nn.traits import observed_traits
+from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.registry import build
 
+_FEW: Final = 4
 _LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -47,6 +50,7 @@ def build_bundle(
         gen_rate=build_schedule(config.gen_optim),
         disc_rate=build_schedule(config.disc_optim),
     )
+    bundle.apart = why_apart(config.disc, bundle)
     # What is left to be measured (fast.py) is plain until then.
     precision, layout = config.run.precision, config.run.layout
     arrange(bundle, Arrangement("fp32" if precision == AUTO else precision, "contiguous" if layout == AUTO else layout))
@@ -58,6 +62,29 @@ def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
     if bundle.precision.name != arrangement.precision:
         bundle.precision = Precision(arrangement.precision, bundle.precision.device)  # type: ignore[arg-type]
     bundle.arrange(_LAYOUTS[arrangement.layout])
+
+
+def why_apart(choice: Choice, bundle: Bundle) -> str:
+    """Why the critic must look at reals and fakes one after the other, in half a sentence; empty if it need not."""
+    disc, spec, device = bundle.disc, bundle.spec, bundle.precision.device
+    if MIXES_SAMPLES in choice.component.traits_of(choice.config, spec) | observed_traits(disc):
+        return "it mixes the samples of a batch, as batch norm does"
+    if bundle.shares_gradients:
+        return "a penalty takes the gradient at one of them from their common pass"
+    rng = torch.Generator().manual_seed(derive_seed("apart"))
+    x = (torch.rand(_FEW, *spec.shape, generator=rng) * 2 - 1).to(device)
+    y = torch.arange(_FEW, device=device) % spec.num_classes if spec.num_classes else None
+    buffers = {name: value.clone() for name, value in disc.named_buffers()}
+
+    def critic(x: Tensor, y: Tensor | None) -> Tensor:
+        logits: Tensor = functional_call(disc, buffers, (x, y))
+        return logits
+
+    try:
+        mixing = mixes_samples(critic, x, y)
+    except Exception:  # a faulty network is told of by what checks contracts
+        return "it could not be tried"
+    return "its logits depend on other samples of the batch" if mixing else ""
 
 
 def check_what_was_built(plan: Plan, bundle: Bundle) -> None:

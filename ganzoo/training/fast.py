@@ -127,6 +127,7 @@ def settle(session: Session) -> list[Decision]:
         found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
     return [
         *found,
+        decisions.critic(bundle.apart),
         decisions.tf32(settings, machine),
         compiled(session, chosen),
         *decisions.optimisers(config.gen_optim, config.disc_optim, machine),
