@@ -22,6 +22,7 @@ from PIL import Image
 import ganzoo_datasets
 from ganzoo.api import Component, MissingError, Spec
 from ganzoo.data import Augment, Dataset, DataStream, GaussianMixture
+from ganzoo.data.pixels import from_unit
 from ganzoo.options import build
 from ganzoo.registry import describe
 from ganzoo_datasets import classics, fetching
@@ -331,7 +332,7 @@ def test_stacked_mnist_stacks_three_digits(no_roots: Path) -> None:
     assert x.shape == (200, 3, 28, 28)
     assert plain.draw(2, torch.Generator()).y is None
     assert torch.equal(plain.draw(200, torch.Generator().manual_seed(0)).x, x)
-    pixels = ((x + 1) * 127.5).round().to(torch.uint8)
+    pixels = from_unit(x)
     for channel, factor in enumerate((100, 10, 1)):
         matches = (pixels[:, None, channel] == labelled.images[None, :, 0]).all(-1).all(-1)
         assert torch.equal(labelled.labels[matches.int().argmax(1)], y // factor % 10)
