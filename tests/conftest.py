@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from commands import Done, Ganzoo
 from hypothesis import HealthCheck, settings
+from installing import installed
 
 from ganzoo import cli
-from ganzoo.plugins import loaded
 
 # A busy machine is no reason to fail: no test here measures time.
 settings.register_profile("ganzoo", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,29 +20,24 @@ settings.load_profile("ganzoo")
 
 
 @pytest.fixture
-def hiccups(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def hiccups() -> Iterator[None]:
     """The loss of ``hiccup_parts``, which breaks at certain steps, is installed."""
-    monkeypatch.setenv("GANZOO_PLUGINS", "hiccup_parts")
-    loaded.cache_clear()
-    yield
-    monkeypatch.undo()
-    loaded.cache_clear()
+    with installed("hiccup_parts"):
+        yield
 
 
 @pytest.fixture
 def ganzoo(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ganzoo]:
     """The command line in this process, in an empty folder; plugins that it loads are forgotten."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GANZOO_PLUGINS", "")
     monkeypatch.setattr(sys, "path", [*sys.path])
-    loaded.cache_clear()
 
     def run(*args: str) -> Done:
         code = cli.main(list(args))
         return Done(code, *capsys.readouterr())
 
-    yield run
-    loaded.cache_clear()
+    with installed():
+        yield run
 
 
 def _hear_signals() -> None:

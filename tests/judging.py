@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from group import go_on_as_two, tell
+
 from ganzoo.errors import GanzooError
 from ganzoo.evaluation.evaluate import evaluate
 from ganzoo.evaluation.result import Result
-from ganzoo.training import distributed
 
 SCORES = ("fid", "kid", "isc", "prc", "classes", "accuracy")
 SUBJECTS: dict[str, dict[str, Any]] = {
@@ -63,11 +64,10 @@ def main(out: Path, port: str) -> None:
         if hasattr(signal, "SIGUSR1"):
             stopped = {"samples": 2000, "progress": asked_to_stop, "metrics": ("isc",), "device": "cpu"}
             found["stopped"] = heard(lambda asked=stopped: evaluate(out / "classes", **asked))  # type: ignore[misc]
-        (out / f"{world}-{rank}.json").write_text(json.dumps(found), encoding="utf-8")
+        tell(out, world, rank, found)
         if rank == 2:
             return
-        os.environ |= {"WORLD_SIZE": "2", "MASTER_PORT": port}
-        distributed._stores.clear()
+        go_on_as_two(port)
 
 
 if __name__ == "__main__":

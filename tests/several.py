@@ -6,8 +6,6 @@ to that alone on the joined batch, and writes how far the gradients are apart.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from group import go_on_as_two, tell
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -25,7 +24,6 @@ from ganzoo.nn import Batch, Bundle, Noise
 from ganzoo.nn.bundle import Communication
 from ganzoo.plugins import add_local
 from ganzoo.registry import build, registry
-from ganzoo.training import distributed
 from ganzoo.training.alike import checksum
 from ganzoo.training.alone import Alone, LostError, join
 from ganzoo.training.build import build_bundle
@@ -284,8 +282,7 @@ def main(out: Path, port: str) -> None:
         write(out, together, same(together, every[:: max(1, len(every) // 6)]))
     if together.rank == 2:
         return
-    os.environ |= {"WORLD_SIZE": "2", "MASTER_PORT": port}
-    distributed._stores.clear()
+    go_on_as_two(port)
     found = runs(out) | troubled(out, together.rank)
     joined, _ = join(CPU, 60)
     with joined as together:
@@ -302,7 +299,7 @@ def main(out: Path, port: str) -> None:
 
 def write(out: Path, together: Alone, found: dict[str, Any]) -> None:
     """Tell the test, and wait until the others have."""
-    (out / f"{together.world}-{together.rank}.json").write_text(json.dumps(found), encoding="utf-8")
+    tell(out, together.world, together.rank, found)
     together.meet()
 
 

@@ -80,8 +80,8 @@ def test_every_part_measures_or_says_why_not(part: str, context: Context) -> Non
     for row in rows:
         if "formula_gflop" in row.figures:
             assert row.figures["gflop"] == pytest.approx(row.figures["formula_gflop"])
-        if row.contender.startswith("line of memory"):
-            assert row.figures["residual"] < 1e-3
+        if row.contender.startswith("line of memory"):  # with checkpointing another moment of the step has the peak
+            assert row.figures["residual"] < (0.05 if row.contender.endswith(growth.AGAIN) else 1e-3)
 
 
 def test_memory_is_measured_in_a_process_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

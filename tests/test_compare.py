@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from running import POINTS
 from safetensors.torch import load_file
 
 import ganzoo
@@ -21,16 +22,7 @@ from ganzoo.evaluation.compare import Comparison, compare
 from ganzoo.evaluation.facts import count_parameters
 from ganzoo.evaluation.result import Result, Score, append_result
 
-TINY: dict[str, Any] = {
-    "data": "ring",
-    "gen": "mlp",
-    "disc": "mlp",
-    "gen.width": 4,
-    "disc.width": 4,
-    "run.batch_size": 8,
-    "run.samples": 4,
-    "run.log_every": 1,
-}
+TINY = {**POINTS, "run.log_every": 1}
 
 
 @pytest.fixture(scope="module")

@@ -8,26 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from installing import installed
+from running import DIGITS
 
 from ganzoo.config import Layer, RunConfig, resolve
-from ganzoo.plugins import loaded
 from ganzoo.testing.training import Session
 from ganzoo.training import compiling
 from ganzoo.training.build import build_bundle
+from ganzoo.training.start import start
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch's compiler trips over torch's own warnings
 CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {
-    "data": "digits",
-    "data.size": 8,
-    "gen": "dcgan",
-    "disc": "dcgan",
-    "gen.width": 4,
-    "disc.width": 4,
-    "gen.latent_dim": 8,
-    "run.batch_size": 4,
-    "trainer.steps": 1,
-}
+SMALL = {**DIGITS, "trainer.steps": 1}
 
 
 def config(**more: Any) -> RunConfig:
@@ -123,19 +115,12 @@ except ImportError:
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_a_run_goes_on_where_compiling_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "crashing_parts.py").write_text(CRASHING, encoding="utf-8")
-    monkeypatch.setenv("GANZOO_PLUGINS", "crashing_parts")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.syspath_prepend(str(tmp_path))
-    loaded.cache_clear()
-    try:
-        from ganzoo.training.start import start
-
-        asked = config(gen="crashing", **{"run.compile": True, "run.out": tmp_path, "run.steps": 1, "run.samples": 4})
-        said: list[str] = []
+    said: list[str] = []
+    with installed("crashing_parts"):
+        asked = config(gen="crashing", **{"run.compile": True, "run.out": tmp_path, "run.steps": 1})
         run = start(asked, say=said.append)
-    finally:
-        monkeypatch.undo()
-        loaded.cache_clear()
     assert run.metrics()[-1]["step"] == 1
     (warning,) = (text for text in said if "--compile" in text)
     assert warning == "Warning: The run goes on without --compile: compiling crashes with this torch (signal 9)."

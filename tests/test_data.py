@@ -23,6 +23,7 @@ from ganzoo.data import (
     search_roots,
     to_unit,
 )
+from ganzoo.data.pixels import from_unit
 from ganzoo.data.roots import cache_root
 
 
@@ -104,11 +105,23 @@ def test_images_come_out_in_unit_range_with_their_labels() -> None:
     assert batch.x.min() == -1.0
     assert batch.y is not None
     assert batch.y.tolist() == [0, 3]
-    assert torch.equal(((batch.x + 1) * 127.5).round().to(torch.uint8), pixels[[3, 0]])
+    assert torch.equal(from_unit(batch.x), pixels[[3, 0]])
 
 
 def test_unit_range_is_exact_at_both_ends() -> None:
     assert to_unit(torch.tensor([0, 255], dtype=torch.uint8)).tolist() == [-1.0, 1.0]
+
+
+@given(st.floats(-0.999, 0.999))
+def test_pixels_come_back_from_the_unit_range(off: float) -> None:
+    """All 256 of them, from anywhere within half a level; what lies outside is clamped, and no number is black."""
+    pixels = torch.arange(256, dtype=torch.uint8)
+    values = to_unit(pixels)
+    assert torch.equal(from_unit(values), pixels)
+    assert torch.equal(from_unit(values + off / 255), pixels)
+    assert torch.equal(values, to_unit(pixels)), "what is converted is left as it is"
+    strange = torch.tensor([-1.5, 7.0, torch.inf, -torch.inf, torch.nan])
+    assert from_unit(strange).tolist() == [0, 255, 255, 0, 0]
 
 
 @pytest.mark.parametrize(

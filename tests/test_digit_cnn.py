@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+from published_data import with_mnist
 from torch import Tensor
 
 import ganzoo_digits
@@ -54,12 +54,9 @@ def digits() -> tuple[Tensor, Tensor]:
     return images[::5], labels[::5]
 
 
-@pytest.mark.skipif(not os.environ.get("GANZOO_DATA"), reason="GANZOO_DATA names no folder that may hold MNIST")
+@with_mnist
 def test_it_knows_the_test_set_of_mnist(network: Extractor) -> None:
-    try:
-        images, labels = held("mnist", GREY, split="test", download=False)
-    except MissingError:
-        pytest.skip("MNIST is not in GANZOO_DATA")
+    images, labels = held("mnist", GREY, split="test", download=False)
     assert len(images) == 10_000
     assert accuracy(network, images, labels) >= 0.993
     assert accuracy(network, resize(images[:2000], 32), labels[:2000]) >= 0.985

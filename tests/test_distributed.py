@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,8 @@ from typing import Any
 import pytest
 import several
 import torch
+from group import environment, read, run_three
+from running import wait_for
 
 import ganzoo
 from ganzoo import processes
@@ -28,15 +28,7 @@ from ganzoo.training.alone import place_of
 from ganzoo.training.launch import count
 from ganzoo.training.run import Run
 
-TESTS = Path(__file__).parent
 SMALL = ["--data", "ring", "--gen", "mlp", "--disc", "mlp", "--gen.width", "6", "--disc.width", "6", "--samples", "4"]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """That of a fresh process with one thread."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **more}
-
 
 Found = list[dict[str, Any]]
 
@@ -49,28 +41,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     out = tmp_path_factory.mktemp("several")
     ganzoo.train(several.whole(out), name="solo", steps=6)
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
-        port, later = (str(each.getsockname()[1]) for each in (server, other))
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "3", "GLOO_SOCKET_IFNAME": "lo"}
-    if sys.platform != "linux":
-        del place["GLOO_SOCKET_IFNAME"]
-    started = [
-        subprocess.Popen(
-            [sys.executable, TESTS / "several.py", out, later],
-            env=environment(**place, RANK=str(rank)),
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        for rank in range(3)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [1, 0, 0], "\n".join(errors)
+    run_three("several.py", out, (1, 0, 0))
     return out
-
-
-def read(out: Path, world: int) -> Found:
-    return [json.loads((out / f"{world}-{rank}.json").read_text(encoding="utf-8")) for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
@@ -203,11 +175,7 @@ def run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
         text=True,
         encoding="utf-8",
     )
-    deadline = time.monotonic() + 180
-    while not any((tmp_path / "it" / "checkpoints").glob("step-*")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(lambda: any((tmp_path / "it" / "checkpoints").glob("step-*")), process, 180)
     yield process, tmp_path / "it"
     if process.poll() is None:
         process.kill()

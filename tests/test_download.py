@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from published_data import idx
 
 from ganzoo.api import MissingError, Spec
 from ganzoo.data import download
@@ -164,17 +164,12 @@ def test_a_source_that_cannot_be_reached_is_named(tmp_path: Path, url: str, word
         download([url], tmp_path / "file", DIGEST, pause=0.0)
 
 
-def idx(array: Any) -> bytes:
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(side.to_bytes(4, "big") for side in array.shape)
-    return gzip.compress(header + array.tobytes())
-
-
 def test_mnist_is_downloaded_from_the_mirrors_that_torchvision_knows(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     served = {
-        "/train-images-idx3-ubyte.gz": idx(np.zeros((3, 28, 28), np.uint8)),
-        "/train-labels-idx1-ubyte.gz": idx(np.arange(3, dtype=np.uint8)),
+        "/train-images-idx3-ubyte.gz": gzip.compress(idx(np.zeros((3, 28, 28), np.uint8))),
+        "/train-labels-idx1-ubyte.gz": gzip.compress(idx(np.arange(3, dtype=np.uint8))),
     }
     server.files = dict(served)
 

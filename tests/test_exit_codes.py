@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import POINTS
 
 import ganzoo
 from ganzoo.cli import main
@@ -17,14 +18,13 @@ from ganzoo.errors import GanzooError
 from ganzoo.plugins import loaded
 
 MISSING, DAMAGED, USAGE = 4, 1, 2
-TINY = {"data": "ring", "gen.width": 4, "disc.width": 4, "batch_size": 4, "samples": 4, "steps": 1}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run, an export and what can be wrong with them."""
     root = tmp_path_factory.mktemp("codes")
-    ganzoo.train({**TINY, "out": str(root / "runs"), "name": "run", "device": "cpu"})
+    ganzoo.train({**POINTS, "out": str(root / "runs"), "name": "run", "steps": 1, "device": "cpu"})
     shutil.copytree(root / "runs" / "run", root / "run")
     (root / "empty").mkdir()
     (root / "words").write_text("words", encoding="utf-8")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from installing import installed
 
 import ganzoo
 from ganzoo import cli
 from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.blame import blamed
 from ganzoo.config import Layer, RunConfig, resolve
-from ganzoo.plugins import loaded
 
 SMALL = {"data": "digits", "data.size": 8, "gen": "mlp", "disc": "mlp", "steps": 2, "batch_size": 8, "samples": 4}
 MINE = "faulty_parts"
@@ -23,13 +22,8 @@ MINE = "faulty_parts"
 @pytest.fixture(scope="module", autouse=True)
 def faulty_parts() -> Iterator[None]:
     """The plugin, for this module alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_PLUGINS", MINE)
-        loaded.cache_clear()
+    with installed(MINE):
         yield
-    loaded.cache_clear()
-    for name in (MINE, "sound_parts"):
-        sys.modules.pop(name, None)
 
 
 @pytest.mark.parametrize(

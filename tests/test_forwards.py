@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from installing import installed
+from running import POINTS
 from torch import Tensor
 
 from ganzoo.config import Layer, resolve
-from ganzoo.plugins import loaded
 from ganzoo.testing.training import Session
 
 STEPS, BATCH = 3, 4
@@ -27,15 +28,8 @@ TRAINERS: dict[str, tuple[dict[str, Any], int]] = {
 
 def forwards(settings: dict[str, Any], reg: tuple[str, ...]) -> int:
     """How many batches the critic looks at within a step; two in one pass are two."""
-    base = {
-        "data": "ring",
-        "loss": "minimax",
-        "gen.width": 4,
-        "disc.width": 4,
-        "run.batch_size": BATCH,
-        "run.cond": "off",
-    }
-    session = Session(resolve([Layer("test", {**base, **settings, "reg": reg or "none"})]))
+    base = {**POINTS, "loss": "minimax", "run.batch_size": BATCH, "run.cond": "off", "reg": reg or "none"}
+    session = Session(resolve([Layer("test", {**base, **settings})]))
     seen = 0
 
     def count(_: object, inputs: tuple[Tensor, ...], __: object) -> None:
@@ -48,13 +42,10 @@ def forwards(settings: dict[str, Any], reg: tuple[str, ...]) -> int:
 
 
 @pytest.fixture
-def lazy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def lazy() -> Iterator[None]:
     """The regularizer of ``lazy_parts``, which is due at some steps only, is installed."""
-    monkeypatch.setenv("GANZOO_PLUGINS", "lazy_parts")
-    loaded.cache_clear()
-    yield
-    monkeypatch.undo()
-    loaded.cache_clear()
+    with installed("lazy_parts"):
+        yield
 
 
 @pytest.mark.usefixtures("lazy")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from published_data import write_mnist
 
 from ganzoo.api import Spec
 from ganzoo.config import COMMAND_LINE, Layer, RunConfig, resolve
@@ -161,17 +162,6 @@ def configured(tmp_path: Path, name: str) -> RunConfig:
     return resolve([Layer(COMMAND_LINE, values, textual=True)])
 
 
-def write_mnist(root: Path) -> None:
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, array in (
-        ("train-images-idx3-ubyte", np.arange(5 * 784, dtype=np.uint32).astype(np.uint8).reshape(5, 28, 28)),
-        ("train-labels-idx1-ubyte", np.arange(5, dtype=np.uint8)),
-    ):
-        sides = b"".join(side.to_bytes(4, "big") for side in array.shape)
-        (raw / name).write_bytes(bytes([0, 0, 8, array.ndim]) + sides + array.tobytes())
-
-
 def _draw(streams: list[DataStream], answer: Connection) -> None:
     """Runs in another process."""
     answer.send(
@@ -191,7 +181,7 @@ def test_data_sets_and_streams_go_to_other_processes(
     if method == "fork":
         pytest.skip("a fork copies everything, so it proves nothing")
     monkeypatch.setenv("GANZOO_DATA", str(tmp_path / "data"))
-    write_mnist(tmp_path / "data")
+    write_mnist(tmp_path / "data", 5)
     names = [
         name for name in list_components("dataset") if name not in ("celeba", "cifar10", "fashion-mnist", "kmnist")
     ]

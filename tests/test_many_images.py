@@ -21,7 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganzoo.data import ArrayDataset, Dataset, DataStream, decode_images, held_images, images, list_images
+from ganzoo.data import (
+    ArrayDataset,
+    Dataset,
+    DataStream,
+    ImageFiles,
+    decode_images,
+    held_images,
+    images,
+    list_images,
+)
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
 from ganzoo.data.kept import ImageCache, read_arrays, write_arrays
@@ -45,7 +54,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCach
 
 def forget() -> None:
     """What this process knows of folders, as if it were a new one."""
-    images._index_of.cache_clear()
+    index_module._KNOWN.clear()
     sys.modules["ganzoo_datasets.folder_source"].__dict__["_look"].cache_clear()
 
 
@@ -248,6 +257,18 @@ def test_the_index_opens_no_image_twice(photos: Path, monkeypatch: pytest.Monkey
     forget()
     monkeypatch.setattr(images, "_opened", None)
     assert [images.choose_shape(list_images(photos)), images.common_shape(list_images(photos))] == shapes
+
+
+def test_the_same_list_has_one_index_and_the_last_few_lists_are_known(photos: Path) -> None:
+    def index(*names: str) -> index_module.ImageIndex:
+        return index_module.index_of(ImageFiles(photos, names, digest="".join(names)))
+
+    first = index("1")
+    for other in ("2", "3", "4", "5"):
+        assert index(other) is index(other)
+        assert index("1") is first
+    assert len(index_module._KNOWN) == index_module._MOST
+    assert index_module.index_of(ImageFiles(photos, ("1",))) is not first
 
 
 def test_what_is_damaged_is_made_again(photos: Path, cache: ImageCache, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cells import TINY, configure, covering, data_in, train
+from running import flags
 
 import ganzoo
 from ganzoo import cli, matrix
@@ -159,13 +160,10 @@ def test_the_matrix_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_no_refused_cell_trains_unless_it_is_allowed_and_then_that_is_recorded(tmp_path: Path) -> None:
-    flags = [
-        f"--{k.removeprefix('run.').replace('_', '-')}={v}" for k, v in {**TINY, **REFUSED}.items() if k in FITTING
-    ]
-    flags += ["--out", str(tmp_path), "--name", "r", "--quiet"]
-    assert cli.main(["run", *flags]) == 2
+    line = ["run", *flags({**TINY_FITTING, **REFUSED}), "--out", str(tmp_path), "--name", "r", "--quiet"]
+    assert cli.main(line) == 2
     assert not (tmp_path / "r").exists()
-    assert cli.main(["run", *flags, "--allow-incompatible"]) == 0
+    assert cli.main([*line, "--allow-incompatible"]) == 0
     noted = json.loads((tmp_path / "r" / "config.json").read_text())["incompatible"]
     assert noted == configure(**REFUSED).plan().broken_rules()
     assert len(noted) == 1

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from installing import installed
 from torch import Tensor
 
 import ganzoo
@@ -19,7 +20,6 @@ from ganzoo import cli
 from ganzoo.config import Layer, RunConfig, resolve
 from ganzoo.errors import DivergedError
 from ganzoo.nn import Batch
-from ganzoo.plugins import loaded
 from ganzoo.testing import take_steps
 from ganzoo.training import advice, checkpoint, monitor
 from ganzoo.training.monitor import Monitor
@@ -34,12 +34,9 @@ DIGITS = {**IMAGES, "gen.width": 8}
 
 
 @pytest.fixture(autouse=True)
-def unhealthy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("GANZOO_PLUGINS", "unhealthy_parts")
-    loaded.cache_clear()
-    yield
-    monkeypatch.undo()
-    loaded.cache_clear()
+def unhealthy() -> Iterator[None]:
+    with installed("unhealthy_parts"):
+        yield
 
 
 def configure(settings: dict[str, Any]) -> RunConfig:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from running import DIGITS, POINTS
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -38,18 +39,7 @@ METHODS = {
     )
 } - {Tensor.__len__}
 
-SMALL: dict[str, Any] = {
-    "data": "ring",
-    "gen": "mlp",
-    "disc": "mlp",
-    "gen.width": 4,
-    "disc.width": 4,
-    "run.batch_size": 4,
-    "run.cond": "off",
-    "trainer.critic_steps": 2,
-    "trainer.steps": 2,
-}
-IMAGES = {**SMALL, "data": "digits", "data.size": 8, "gen": "dcgan", "disc": "dcgan"}
+FEW = {"run.cond": "off", "trainer.critic_steps": 2, "trainer.steps": 2}
 
 
 class Calls(TorchFunctionMode):
@@ -93,7 +83,7 @@ def where(func: Any) -> str:
 
 def waits(settings: dict[str, Any], *, guarded: bool = False) -> list[str]:
     """What in a step would wait for the device."""
-    session = Session(resolve([Layer("test", settings, optional=True)]))
+    session = Session(resolve([Layer("test", {**FEW, **settings}, optional=True)]))
     bundle = session.bundle
     if guarded:
         bundle.guard = Guard(torch.device("cpu"))
@@ -116,25 +106,25 @@ def parts(kind: str) -> list[str]:
 @pytest.mark.parametrize("trainer", parts("trainer"))
 @pytest.mark.parametrize("loss", parts("loss"))
 def test_no_loss_makes_a_step_wait(loss: str, trainer: str) -> None:
-    assert waits({**SMALL, "loss": loss, "trainer": trainer}) == []
+    assert waits({**POINTS, "loss": loss, "trainer": trainer}) == []
 
 
 @pytest.mark.parametrize("trainer", parts("trainer"))
 @pytest.mark.parametrize("reg", parts("regularizer"))
 def test_no_regularizer_makes_a_step_wait(reg: str, trainer: str) -> None:
-    assert waits({**SMALL, "loss": "ns", "reg": (reg,), "trainer": trainer}) == []
+    assert waits({**POINTS, "loss": "ns", "reg": (reg,), "trainer": trainer}) == []
 
 
 @pytest.mark.parametrize("gen", [name for name in parts("generator") if name != "mlp"])
 def test_no_generator_makes_a_step_wait(gen: str) -> None:
     disc = "cgan" if gen == "cgan" else "dcgan"
-    assert waits({**IMAGES, "gen": gen, "disc": disc, "run.cond": "on" if gen == "cgan" else "off"}) == []
+    assert waits({**DIGITS, "gen": gen, "disc": disc, "run.cond": "on" if gen == "cgan" else "off"}) == []
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_neither_a_guard_nor_float16_makes_a_step_wait(name: str) -> None:
     more = {"gen_optim.name": name, "disc_optim.name": name, "run.precision": "fp16"}
-    assert waits({**SMALL, **more, "loss": "wgan-gp"}, guarded=True) == []
+    assert waits({**POINTS, **more, "loss": "wgan-gp"}, guarded=True) == []
 
 
 def test_what_would_wait_is_heard() -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +12,13 @@ from typing import Any
 import judging
 import pytest
 import torch
+from group import environment, read, run_three
 
 import ganzoo
 from ganzoo.evaluation.evaluate import evaluate
 from ganzoo.evaluation.shards import CHUNK, Shards
 from ganzoo.outputs.sampling import sample_to
 
-TESTS = Path(__file__).parent
 SMALL: dict[str, Any] = {
     "gen.width": 8,
     "disc.width": 8,
@@ -40,34 +38,12 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample_to(out / "classes", f"{out / 'folder'}/", n=530, device="cpu")
     sample_to(out / "classes", f"{out / 'damaged'}/", n=530, device="cpu")
     sorted((out / "damaged").iterdir())[CHUNK + 40].write_bytes(b"not a picture")
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as other:
-        port, later = (str(each.getsockname()[1]) for each in (server, other))
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "3"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, TESTS / "judging.py", out, later],
-            env=environment(**place, RANK=str(rank), GANZOO_CACHE=str(out / "cache")),
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-        )
-        for rank in range(3)
-    ]
-    errors = [process.communicate(timeout=300)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], "\n".join(errors)
+    run_three("judging.py", out, (0, 0, 0), GANZOO_CACHE=str(out / "cache"))
     return out
 
 
-def environment(**more: str) -> dict[str, str]:
-    """That of a fresh process with one thread."""
-    kept = {name: value for name, value in os.environ.items() if name not in {"RANK", "WORLD_SIZE", "LOCAL_RANK"}}
-    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-    return {**kept, **loopback, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS), **more}
-
-
 def found(out: Path) -> list[dict[str, Any]]:
-    names = [(3, 0), (3, 1), (3, 2), (2, 0), (2, 1)]
-    return [json.loads((out / f"{world}-{rank}.json").read_text(encoding="utf-8")) for world, rank in names]
+    return [*read(out, 3), *read(out, 2)]
 
 
 def test_every_score_is_that_of_one_process_to_the_bit(out: Path) -> None:

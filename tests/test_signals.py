@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import TINY, also, train, weights
+from running import TINY, also, flags, train, weights
 
 import ganzoo
 from ganzoo import cli
@@ -139,9 +139,7 @@ def test_the_time_limit_saves_and_leaves_and_the_run_goes_on(tmp_path: Path) -> 
 # The same command again.
 
 
-FLAGS = [
-    f"--{key.removeprefix('run.').replace('_', '-')}={value}" for key, value in TINY.items() if key != "run.keep_last"
-]
+FLAGS = flags({key: value for key, value in TINY.items() if key != "run.keep_last"})
 
 
 def test_the_same_command_says_how_to_continue(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from installing import installed
 
 from ganzoo.errors import UsageError
-from ganzoo.plugins import loaded
 from ganzoo.testing import Check, check_component, checks, checks_for
 
 FAULTS = [
@@ -86,13 +85,8 @@ SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), (
 @pytest.fixture(scope="module", autouse=True)
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GANZOO_PLUGINS", "broken_parts,broken_extractors,broken_launchers,faulty_parts,sound_parts")
-        loaded.cache_clear()
+    with installed("broken_parts", "broken_extractors", "broken_launchers", "faulty_parts", "sound_parts"):
         yield
-    loaded.cache_clear()
-    for name in ("broken_parts", "broken_extractors", "broken_launchers", "faulty_parts", "sound_parts"):
-        sys.modules.pop(name, None)
 
 
 def complaint(check: Check) -> str | None:

@@ -8,13 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from running import DIGITS, flags, wait_for
 from torch import nn
 
 import ganzoo
@@ -30,23 +30,17 @@ from ganzoo.training.device import resolve_device
 from ganzoo.training.run import Run
 
 TINY: dict[str, Any] = {
-    "data.size": 8,
-    "gen.width": 4,
-    "disc.width": 4,
-    "gen.latent_dim": 8,
-    "run.batch_size": 8,
-    "run.samples": 4,
+    **DIGITS,
     "run.log_every": 3,
     "run.sample_every": 4,
     "run.checkpoint_every": 2,
     "run.keep_last": 10,
 }
-POINTS = {"data": "ring"}
 
 
 def train(out: Path, steps: int, settings: dict[str, Any] | None = None, **kwargs: Any) -> Run:
     merged = {**TINY, **(settings or {}), "run.out": out}
-    if merged.get("data", "digits") != "digits":
+    if merged["data"] != "digits":
         del merged["data.size"]
     return ganzoo.train(merged, steps=steps, **kwargs)
 
@@ -89,27 +83,16 @@ def test_a_resumed_run_equals_a_straight_one_byte_for_byte(tmp_path: Path, setti
         assert mine["step"] == its["step"]
 
 
-def command(*arguments: str | Path) -> list[str]:
-    return [sys.executable, "-m", "ganzoo", *map(str, arguments)]
-
-
-def tiny_flags(out: Path, **settings: Any) -> list[str]:
-    merged = {**TINY, "run.out": out, "run.name": "r", **settings}
-    return [f"--{key.removeprefix('run.').replace('_', '-')}={value}" for key, value in merged.items()]
-
-
-def wait_for(condition: Any, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "the run ended by itself"
-        assert time.monotonic() < until, "it never came so far"
-        time.sleep(0.02)
+def started(out: Path, steps: int, stderr: int, **settings: Any) -> subprocess.Popen[bytes]:
+    """A run in a process of its own, in the folder ``r``."""
+    words = flags({**TINY, "run.out": out, "run.name": "r", **settings, "run.steps": steps})
+    return subprocess.Popen([sys.executable, "-m", "ganzoo", "run", *words], stderr=stderr)
 
 
 def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
-    straight = train(tmp_path / "straight", 400, {"run.checkpoint_every": 20, "run.keep_last": 2})
-    flags = tiny_flags(tmp_path, **{"run.checkpoint_every": 20, "run.keep_last": 2})
-    process = subprocess.Popen(command("run", *flags, "--steps", "400"), stderr=subprocess.DEVNULL)
+    settings = {"run.checkpoint_every": 20, "run.keep_last": 2}
+    straight = train(tmp_path / "straight", 400, settings)
+    process = started(tmp_path, 400, subprocess.DEVNULL, **settings)
     run = tmp_path / "r"
     wait_for((run / "checkpoints" / "step-00000040").exists, process)
     process.send_signal(signal.SIGKILL)
@@ -122,8 +105,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
 def test_a_signal_saves_and_leaves(tmp_path: Path, name: str) -> None:
     number = getattr(signal, name)
-    flags = tiny_flags(tmp_path, **{"run.checkpoint_every": 0, "run.log_every": 1})
-    process = subprocess.Popen(command("run", *flags, "--steps", "1000000"), stderr=subprocess.PIPE)
+    process = started(tmp_path, 10**6, subprocess.PIPE, **{"run.checkpoint_every": 0, "run.log_every": 1})
     wait_for((tmp_path / "r" / "metrics.jsonl").exists, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
@@ -220,7 +202,7 @@ def test_one_seed_drives_everything(tmp_path: Path, trained: Run) -> None:
 
 
 def test_divergence_stops_with_its_own_error_and_keeps_the_last_good_state(tmp_path: Path) -> None:
-    settings = {**POINTS, "run.log_every": 1, "run.checkpoint_every": 1, "run.name": "boom", "loss": "lsgan"}
+    settings = {"data": "ring", "run.log_every": 1, "run.checkpoint_every": 1, "run.name": "boom", "loss": "lsgan"}
     train(tmp_path, 2, settings)
     layers = {"gen_optim.name": "sgd", "disc_optim.name": "sgd", "optim.lr": 1e30}
     with pytest.raises(DivergedError, match="NaN or infinite"):
@@ -231,7 +213,7 @@ def test_divergence_stops_with_its_own_error_and_keeps_the_last_good_state(tmp_p
 
 
 def test_ema_after_n_updates_is_1_minus_beta_to_the_n() -> None:
-    config = resolve([Layer("test", {**TINY, "data": "digits"})])
+    config = resolve([Layer("test", TINY)])
     gen = build(config.gen, Spec((1, 8, 8)))
     for parameter in gen.parameters():
         nn.init.zeros_(parameter)

@@ -13,10 +13,12 @@ from ganzoo.training.loop import Session
 from measure.contenders import steps_of
 from measure.context import Context
 from measure.flops import dcgan_step
-from measure.timing import Result, Turn, Work
+from measure.timing import Result
 from measure.workloads import PLAIN, RING, Workload, dcgan
 
 UNROLLED: Final = (0, 1, 2, 5, 10)
+AGAIN: Final = ", checkpointing"
+"""Of contenders whose unrolled steps are computed again in the backward pass."""
 SIZES: Final = ((32, 32, 32), (64, 32, 32), (32, 64, 32), (32, 32, 64))
 """Side, width and batch."""
 
@@ -59,31 +61,30 @@ def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float, float]:
 
 
 def unrolling(context: Context) -> Iterator[Result]:
-    """The unrolled trainer with K steps against none: time and memory, and how well lines describe them."""
+    """The unrolled trainer with K steps against none, kept and with checkpointing: time and memory, and their lines."""
     name = f"unrolled, {RING.name}"
+    # K = 0 is another program, without the optimiser's formulas, so the lines are those of K = 1 and more.
+    counts = UNROLLED[1:]
+    asked = {f"K = {k}": {"trainer.steps": k} for k in UNROLLED}
+    asked |= {f"K = {k}{AGAIN}": {"trainer.steps": k, "trainer.checkpointing": True} for k in counts}
     sessions = {
-        k: context.session(context.resolve(RING.of_run(context, {**PLAIN, "trainer": "unrolled", "trainer.steps": k})))
-        for k in UNROLLED
+        key: context.session(context.resolve(RING.of_run(context, {**PLAIN, "trainer": "unrolled", **settings})))
+        for key, settings in asked.items()
     }
-    contenders: dict[str, Work | Turn] = {f"K = {k}": steps_of(session) for k, session in sessions.items()}
-    rows = context.compare(name, contenders)
+    rows = context.compare(name, {key: steps_of(session) for key, session in sessions.items()})
     for row, session in zip(rows, sessions.values(), strict=True):
         row.figures["peak_mb"] = peak_bytes(session) / 1e6
     yield from rows
-    # K = 0 is another program, without the optimiser's formulas, so the lines are those of K = 1 and more.
-    counts, found = UNROLLED[1:], rows[1:]
-    for what, values in (
-        ("time", [row.milliseconds or 0.0 for row in found]),
-        ("memory", [row.figures["peak_mb"] for row in found]),
-    ):
-        start, slope, residual = line(counts, values)
-        unit = "ms" if what == "time" else "MB"
-        yield Result(
-            name,
-            f"line of {what} over K from 1 on",
-            figures={"intercept": start, "slope": slope, "residual": residual},
-            note=f"{start:.2f} + {slope:.2f} K {unit}, off by at most {100 * residual:.1f} % of the largest",
-        )
+    for how, found in (("", rows[1 : len(UNROLLED)]), (AGAIN, rows[len(UNROLLED) :])):
+        times, peaks = [row.milliseconds or 0.0 for row in found], [row.figures["peak_mb"] for row in found]
+        for what, unit, values in (("time", "ms", times), ("memory", "MB", peaks)):
+            start, slope, residual = line(counts, values)
+            yield Result(
+                name,
+                f"line of {what} over K from 1 on{how}",
+                figures={"intercept": start, "slope": slope, "residual": residual},
+                note=f"{start:.2f} + {slope:.2f} K {unit}, off by at most {100 * residual:.1f} % of the largest",
+            )
 
 
 def sizes(context: Context) -> Iterator[Result]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,35 +108,23 @@ def script_wgan(pair: Pair, clip: float = 0.01, every: int = 5) -> Step:
     gen, disc = pair.gen, pair.disc
     opt_gen = torch.optim.RMSprop(gen.parameters(), lr=5e-5)
     opt_disc = torch.optim.RMSprop(disc.parameters(), lr=5e-5)
-    batches, told = 0, {"loss_g": 0.0}
 
-    def step(images: Tensor) -> dict[str, float]:
-        nonlocal batches
-        real = images.to(pair.device)
+    def critic(real: Tensor, z: Tensor) -> Any:
         opt_disc.zero_grad()
-        z = pair.latent(len(real))
-        loss_disc = disc(gen(z).detach()).mean() - disc(real).mean()
-        loss_disc.backward()
+        loss = disc(gen(z).detach()).mean() - disc(real).mean()
+        loss.backward()
         opt_disc.step()
         for p in disc.parameters():
             p.data.clamp_(-clip, clip)
-        if batches % every == 0:
-            opt_gen.zero_grad()
-            loss_gen = -disc(gen(z)).mean()
-            loss_gen.backward()
-            opt_gen.step()
-            told["loss_g"] = loss_gen.item()
-        batches += 1
-        return {"loss_d": loss_disc.item(), **told}
+        return loss
 
-    return step
+    return _critic_first(pair, critic, opt_gen, every)
 
 
 def script_wgan_gp(pair: Pair, weight: float = 10.0, every: int = 5) -> Step:
     """Gradient penalty of weight 10, Adam at 2e-4; the generator takes a step at every fifth batch."""
     gen, disc = pair.gen, pair.disc
     opt_gen, opt_disc = pair.adam(gen), pair.adam(disc)
-    batches, told = 0, {"loss_g": 0.0}
 
     def penalty(real: Tensor, fake: Tensor) -> Tensor:
         mix = torch.rand(len(real), 1, 1, 1, device=pair.device)
@@ -145,20 +134,35 @@ def script_wgan_gp(pair: Pair, weight: float = 10.0, every: int = 5) -> Step:
         excess: Tensor = gradient.flatten(1).norm(2, dim=1) - 1
         return (excess**2).mean()
 
+    def critic(real: Tensor, z: Tensor) -> Any:
+        opt_disc.zero_grad()
+        fake = gen(z)
+        loss = disc(fake).mean() - disc(real).mean() + weight * penalty(real.data, fake.data)
+        loss.backward()
+        opt_disc.step()
+        opt_gen.zero_grad()  # at every batch, because the fakes are not detached
+        return loss
+
+    return _critic_first(pair, critic, opt_gen, every)
+
+
+def _critic_first(
+    pair: Pair, critic: Callable[[Tensor, Tensor], Any], optimizer: torch.optim.Optimizer, every: int
+) -> Step:
+    """The critic's step on reals and latents at each batch; the generator's on the same latents at every so many."""
+    gen, disc = pair.gen, pair.disc
+    batches, told = 0, {"loss_g": 0.0}
+
     def step(images: Tensor) -> dict[str, float]:
         nonlocal batches
         real = images.to(pair.device)
-        opt_disc.zero_grad()
         z = pair.latent(len(real))
-        fake = gen(z)
-        loss_disc = disc(fake).mean() - disc(real).mean() + weight * penalty(real.data, fake.data)
-        loss_disc.backward()
-        opt_disc.step()
-        opt_gen.zero_grad()
+        loss_disc = critic(real, z)
         if batches % every == 0:
+            optimizer.zero_grad()
             loss_gen = -disc(gen(z)).mean()
             loss_gen.backward()
-            opt_gen.step()
+            optimizer.step()
             told["loss_g"] = loss_gen.item()
         batches += 1
         return {"loss_d": loss_disc.item(), **told}

@@ -176,6 +176,7 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError, NotImplementedError) as err:
+        # The last is what zipfile raises where a member needs a later version of the format than it knows.
         raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
 
 

@@ -7,10 +7,9 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
 from io import BytesIO
 from statistics import median_low
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -19,7 +18,7 @@ import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
-from ganzoo.data.index import ImageIndex
+from ganzoo.data.index import index_of
 from ganzoo.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -64,15 +63,11 @@ def choose_shape(
     """
     index = index_of(files)
     with files.open() as read, strict_pillow():
-
-        def size_of(name: str) -> tuple[int, int]:
-            return _known_size(index, read, name)
-
         if size is None:
             sizes = []
-            for name in _spread(files.names, _SURVEYED):
-                with reading(files, name, on_bad_image):
-                    sizes.append(size_of(name))
+            for number in _spread(len(files), _SURVEYED):
+                with reading(files, files.names[number], on_bad_image):
+                    sizes.append(index.size_of(number, lambda name: _size_of(read(name))))
             if not sizes:
                 raise UsageError(f"None of the images looked at in {files.path} can be read.")
             height, width = _servable(sizes)
@@ -80,9 +75,9 @@ def choose_shape(
             height = width = size
         grey = channels == "grey"
         if channels == "auto":
-            for name in _spread(files.names, _SURVEYED_FOR_COLOUR):
-                with reading(files, name, on_bad_image):
-                    grey = _known_grey(index, read, name)
+            for number in _spread(len(files), _SURVEYED_FOR_COLOUR):
+                with reading(files, files.names[number], on_bad_image):
+                    grey = index.is_grey(number, lambda name: _is_grey(read(name)))
                     if not grey:
                         break
     index.keep()
@@ -98,9 +93,9 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     index = index_of(files)
     first: tuple[int, int] | None = None
     with files.open() as read, strict_pillow():
-        for name in files.names:
+        for number, name in enumerate(files.names):
             with reading(files, name, None):
-                size = _known_size(index, read, name)
+                size = index.size_of(number, lambda name: _size_of(read(name)))
             first = first or size
             if size != first:
                 (height, width), (other_height, other_width) = first, size
@@ -111,47 +106,6 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     assert first is not None
     channels, *_ = choose_shape(files, size=1)
     return (channels, *first)
-
-
-def index_of(files: ImageFiles) -> ImageIndex:
-    """What is known of the images; of the same list always the same object."""
-    return _index_of(files.digest, len(files), _Same(files)) if files.digest else ImageIndex(files)
-
-
-class _Same:
-    """Carries a list of files past a cache that knows it by its digest."""
-
-    def __init__(self, files: ImageFiles) -> None:
-        self.files = files
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same)
-
-    def __hash__(self) -> int:
-        return 0
-
-
-@lru_cache(maxsize=4)
-def _index_of(_digest: str, _count: int, same: _Same) -> ImageIndex:
-    return ImageIndex(same.files)
-
-
-def _known_size(index: ImageIndex, read: Callable[[str], bytes], name: str) -> tuple[int, int]:
-    number = index.number(name)
-    size = index.size(number)
-    if size is None:
-        size = _size_of(read(name))
-        index.say_size(number, size)
-    return size
-
-
-def _known_grey(index: ImageIndex, read: Callable[[str], bytes], name: str) -> bool:
-    number = index.number(name)
-    grey = index.grey(number)
-    if grey is None:
-        grey = _is_grey(read(name))
-        index.say_grey(number, grey)
-    return grey
 
 
 def decode_images(
@@ -309,10 +263,9 @@ def _is_grey(data: bytes) -> bool:
     return bool((colours == colours[..., :1]).all())
 
 
-def _spread(names: Sequence[str], count: int) -> list[str]:
-    """At most ``count`` of the names, evenly spaced."""
-    step = max(1, len(names) // count)
-    return list(names[::step][:count])
+def _spread(length: int, count: int) -> range:
+    """At most ``count`` numbers below ``length``, evenly spaced."""
+    return range(0, length, max(1, length // count))[:count]
 
 
 def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,8 @@ from ganzoo.errors import printable
 _WORTH_KEEPING: Final = 0.05
 """Seconds of looking at images after which what was found is kept."""
 _LONGEST_REASON: Final = 300
+_MOST: Final = 4
+"""Lists of which this process remembers what is known."""
 _UNKNOWN: Final = 0
 _YES: Final = 1
 _NO: Final = 2
@@ -35,11 +37,10 @@ class ImageIndex:
         self.cache = cache or ImageCache()
         # What an image is depends on who reads it, too.
         self._key = key_of(list=files.digest, pillow=pillow) if files.digest else ""
-        self._number: dict[str, int] = {}
         self._changed = False
         self._begun = time.monotonic()
         count = len(files)
-        self.sizes: Array = np.zeros((count, 2), np.int32)
+        self._sizes: Array = np.zeros((count, 2), np.int32)
         self._grey: Array = np.zeros(count, np.int8)
         self._sound: Array = np.zeros(count, np.int8)
         self._bad: dict[int, str] = {}
@@ -47,20 +48,21 @@ class ImageIndex:
         if kept is not None:
             self._take(kept[0])
 
-    def number(self, name: str) -> int:
-        """The place of a file in the list."""
-        if not self._number:
-            self._number = {name: number for number, name in enumerate(self.files.names)}
-        return self._number[name]
+    def size_of(self, number: int, look: Callable[[str], tuple[int, int]]) -> tuple[int, int]:
+        """(height, width) of an image; if nobody looked yet, ``look`` is asked by its name."""
+        height, width = self._sizes[number].tolist()
+        if not height:
+            height, width = look(self.files.names[number])
+            self._sizes[number] = height, width
+            self._changed = True
+        return height, width
 
-    def size(self, number: int) -> tuple[int, int] | None:
-        """(height, width) of an image, if somebody looked."""
-        height, width = self.sizes[number].tolist()
-        return (height, width) if height else None
-
-    def grey(self, number: int) -> bool | None:
-        """Whether all its pixels are grey, if somebody looked."""
-        return {_YES: True, _NO: False}.get(int(self._grey[number]))
+    def is_grey(self, number: int, look: Callable[[str], bool]) -> bool:
+        """Whether all pixels of an image are grey; if nobody looked yet, ``look`` is asked by its name."""
+        if self._grey[number] not in (_YES, _NO):
+            self._grey[number] = _YES if look(self.files.names[number]) else _NO
+            self._changed = True
+        return bool(self._grey[number] == _YES)
 
     @property
     def unknown(self) -> Array:
@@ -76,16 +78,6 @@ class ImageIndex:
     def bad(self) -> dict[str, str]:
         """Name -> reason of those that cannot be decoded."""
         return {self.files.names[number]: reason for number, reason in sorted(self._bad.items())}
-
-    def say_size(self, number: int, size: tuple[int, int]) -> None:
-        """Note the size of an image."""
-        self.sizes[number] = size
-        self._changed = True
-
-    def say_grey(self, number: int, grey: bool) -> None:
-        """Note whether an image is grey."""
-        self._grey[number] = _YES if grey else _NO
-        self._changed = True
 
     def say_sound(self, numbers: Sequence[int] | Array) -> None:
         """Note that images can be decoded."""
@@ -105,7 +97,7 @@ class ImageIndex:
         self._changed = False
         reasons = "\0".join(f"{number} {printable(reason)}" for number, reason in sorted(self._bad.items()))
         arrays: dict[str, Any] = {
-            "sizes": self.sizes,
+            "sizes": self._sizes,
             "grey": self._grey,
             "sound": self._sound,
             "bad": np.frombuffer(reasons.encode("utf-8", "surrogatepass"), np.uint8),
@@ -123,5 +115,20 @@ class ImageIndex:
         numbers = {int(number): reason for number, reason in bad.items() if number.isascii() and number.isdigit()}
         if sorted(numbers) != np.flatnonzero(kept["sound"] == _NO).tolist():
             return
-        self.sizes, self._grey, self._sound = kept["sizes"], kept["grey"], kept["sound"]
+        self._sizes, self._grey, self._sound = kept["sizes"], kept["grey"], kept["sound"]
         self._bad = numbers
+
+
+_KNOWN: Final[dict[tuple[str, int], ImageIndex]] = {}
+
+
+def index_of(files: ImageFiles) -> ImageIndex:
+    """What is known of the images; of the same list always the same object, by its digest."""
+    if not files.digest:
+        return ImageIndex(files)
+    key = (files.digest, len(files))
+    index = _KNOWN.pop(key, None) or ImageIndex(files)
+    _KNOWN[key] = index  # the last one used is the last to be forgotten
+    if len(_KNOWN) > _MOST:
+        del _KNOWN[next(iter(_KNOWN))]
+    return index

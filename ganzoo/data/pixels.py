@@ -14,6 +14,12 @@ def to_unit(pixels: Tensor) -> Tensor:
     return pixels.sub(127.5).div_(127.5)
 
 
+def from_unit(values: Tensor) -> Tensor:
+    """The inverse of :func:`to_unit`: values in [-1, 1] as uint8, rounded and clamped; what is no number is 0."""
+    pixels: Tensor = values.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255)
+    return pixels.nan_to_num_(0).to(torch.uint8)
+
+
 def resize(pixels: Tensor, size: int) -> Tensor:
     """Images ``[N, C, H, W]`` uint8 as ``[N, C, size, size]`` uint8 by antialiased bicubic interpolation."""
     if pixels.shape[-2:] == (size, size):

@@ -23,8 +23,10 @@ from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
 from ganzoo.data.dataset import Dataset
 from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
-from ganzoo.data.images import Pixels, index_of, report_bad
+from ganzoo.data.images import Pixels, report_bad
+from ganzoo.data.index import index_of
 from ganzoo.data.kept import Array, key_of, pack_header, write_arrays
+from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.data.streamed import decode_in_order, note
 from ganzoo.data.workers import Decoders
@@ -109,7 +111,7 @@ def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
 
     def images(start: int) -> Images:
         for x, _ in in_turn(dataset, torch.arange(start, length), _BATCH):
-            pixels = ((x.cpu() + 1) * 127.5).round_().clamp_(0, 255).byte().numpy()
+            pixels = from_unit(x.cpu()).numpy()
             yield pixels, np.arange(start, start := start + len(pixels))
 
     labels = dataset.labels_of(torch.arange(length)) if dataset.spec.num_classes else None

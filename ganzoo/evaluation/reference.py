@@ -12,10 +12,11 @@ from torch import Tensor
 from ganzoo.api import Choice, Spec
 from ganzoo.data import Dataset, GaussianMixture
 from ganzoo.data.naming import data_settings
+from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.shards import CHUNK
-from ganzoo.evaluation.subjects import Pictures, Samples, Subject, to_pixels
+from ganzoo.evaluation.subjects import Pictures, Samples, Subject
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.options import options_of
 from ganzoo.registry import build, registry
@@ -58,12 +59,12 @@ class Reference:
             for part in torch.split(which, CHUNK):
                 rng = torch.Generator(found.device).manual_seed(derive_seed("reference", int(part[0])))
                 x, y = found.draw(len(part), rng)
-                yield (to_pixels(x) if self.spec.is_image else x), y
+                yield (from_unit(x.cpu()) if self.spec.is_image else x), y
             return
         if n < found.length:
             which = self._order(n, found.length)[which]
         for x, y in in_turn(found, which, CHUNK):
-            yield (to_pixels(x) if self.spec.is_image else x), y
+            yield (from_unit(x.cpu()) if self.spec.is_image else x), y
 
     def known(self, n: int) -> tuple[str, Tensor | None] | None:
         """What tells ``n`` samples from all others, and their labels; None if they must be read to know that."""

@@ -13,10 +13,10 @@ from torch import Tensor
 from ganzoo.api import CONDITIONAL, Plan, Spec
 from ganzoo.data.files import ImageFiles, is_copy, list_images
 from ganzoo.data.images import common_shape, decode_images
+from ganzoo.data.pixels import from_unit
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import sha256
 from ganzoo.nn import Generator
-from ganzoo.outputs.grids import to_uint8
 from ganzoo.outputs.sampling import batches, latents
 from ganzoo.outputs.source import CONFIG, Say, Source, open_source
 from ganzoo.registry import build, registry
@@ -89,7 +89,7 @@ class Network(Subject):
                     "or evaluate an earlier checkpoint."
                 )
             part = slice(start, start := start + len(drawn))
-            yield (to_pixels(drawn) if self.spec.is_image else drawn), (None if labels is None else labels[part])
+            yield (from_unit(drawn) if self.spec.is_image else drawn), (None if labels is None else labels[part])
 
     def critic(self) -> Critic | None:
         try:
@@ -135,7 +135,7 @@ class Arrays(Subject):
     def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
         for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
             x, y = self.dataset.fetch(part)
-            yield (to_pixels(x) if self.spec.is_image else x), y
+            yield (from_unit(x.cpu()) if self.spec.is_image else x), y
 
 
 def open_subject(
@@ -196,8 +196,3 @@ def _trained_on(source: Source) -> Mapping[str, Any] | None:
     config = source.record.get("config" if source.kind == "run" else "run")
     data = config.get("data") if isinstance(config, dict) else None
     return data if isinstance(data, dict) and isinstance(data.get("name"), str) else None
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """What saving as PNG and reading back gives: rounded and clamped."""
-    return to_uint8(images) if images.shape[1] in (1, 3) else ((images + 1) * 127.5).round().clamp(0, 255).byte()

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ganzoo.data.pixels import from_unit
 from ganzoo.errors import UsageError
 from ganzoo.files import write_bytes
 from ganzoo.nn import Prior
@@ -37,14 +38,13 @@ def to_uint8(images: Tensor) -> Tensor:
 
     Two channels are shown as red and green, of more than three the first three. What is no number is black.
     """
-    images = images.detach().float().cpu()
+    images = images.detach().cpu()
     channels = images.shape[1]
     if channels == 2:
         images = torch.cat([images, torch.full_like(images[:, :1], -1)], 1)
     elif channels > 3:
         images = images[:, :3]
-    pixels: Tensor = ((images + 1) * 127.5).round().clamp(0, 255)
-    return pixels.nan_to_num(0).to(torch.uint8)
+    return from_unit(images)
 
 
 def grid(images: Tensor, columns: int | None = None, padding: int = 2, scale: int | None = None) -> Image.Image:
