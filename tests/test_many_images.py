@@ -24,7 +24,8 @@ from PIL import Image
 from ganzoo.data import ArrayDataset, Dataset, DataStream, decode_images, held_images, images, list_images
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
-from ganzoo.data.kept import ImageCache, read_arrays, write_arrays
+from ganzoo.data.arrays import read_arrays, write_arrays
+from ganzoo.data.kept import ImageCache, source_of
 from ganzoo.data.memory import fits, free_memory
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry import build, registry
@@ -255,7 +256,7 @@ def test_what_is_damaged_is_made_again(photos: Path, cache: ImageCache, caplog: 
     pixels, _ = held_images(files, SHAPE, "crop", "refuse")
     images.choose_shape(files)
     assert {entry.kind for entry in cache.entries()} == {"index", "pixels"}
-    assert all(entry.source == str(photos) for entry in cache.entries())
+    assert all(source_of(entry) == str(photos) for entry in cache.entries())
     for entry in cache.entries():
         data = entry.path.read_bytes()
         for at in (3, 40, len(data) // 2, len(data) - 1):
@@ -297,7 +298,7 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(
     array = np.zeros(1000, np.uint8)
     for at, key in enumerate(("aa", "bb", "cc")):
         assert cache.store("pixels", key, {"x": array}, tmp_path)
-        os.utime(cache._path("pixels", key), (at, at))
+        os.utime(cache.path("pixels", key), (at, at))
     assert cache.load("pixels", "aa") is not None  # and so it was used
     assert cache.store("pixels", "dd", {"x": array}, tmp_path)
     assert {entry.path.stem for entry in cache.entries()} <= {"aa", "cc", "dd"}

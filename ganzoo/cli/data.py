@@ -128,7 +128,7 @@ def cache(what: str, as_json: bool) -> None:
     Of folders and zips, that is an index, and the pixels if they took long to decode. Features of images are listed by
     'ganzoo eval --cache list'.
     """
-    from ganzoo.data.kept import ImageCache
+    from ganzoo.data.kept import ImageCache, source_of
 
     kept = ImageCache()
     if what == "clear":
@@ -137,10 +137,10 @@ def cache(what: str, as_json: bool) -> None:
         return
     entries = kept.entries()
     if as_json:
-        told = [{"kind": e.kind, "source": e.source, "bytes": e.size, "path": str(e.path)} for e in entries]
+        told = [{"kind": e.kind, "source": source_of(e), "bytes": e.size, "path": str(e.path)} for e in entries]
         terminal.dump({"folder": str(kept.root), "entries": told})
         return
-    terminal.table(("kind", "made from", "bytes"), [(e.kind, e.source, f"{e.size:,}") for e in entries])
+    terminal.table(("kind", "made from", "bytes"), [(e.kind, source_of(e), f"{e.size:,}") for e in entries])
     terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {kept.root}.")
 
 

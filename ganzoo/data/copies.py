@@ -27,8 +27,8 @@ from typing import Any, Final
 import numpy as np
 
 from ganzoo.api import Spec
+from ganzoo.data.arrays import Array, map_array, read_header
 from ganzoo.data.files import COPY_RECORD as RECORD
-from ganzoo.data.kept import Array, map_array, read_header
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import sha256
 from ganzoo.reading import read_table
