@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ganzoo.cli import main
 from ganzoo.data import ArrayDataset, Dataset, DataStream, decode_images, held_images, images, list_images
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
@@ -270,6 +272,19 @@ def test_what_is_damaged_is_made_again(photos: Path, cache: ImageCache, caplog: 
                 assert images.choose_shape(files) == (3, 18, 20) or images.choose_shape(files)[0] == 3
     assert cache.clear() > pixels.nbytes
     assert cache.entries() == []
+
+
+def test_the_command_line_tells_what_kept_files_were_made_from(
+    tmp_path: Path, cache: ImageCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    cache.store("index", "ab" * 32, {"x": np.zeros(9, np.uint8)}, tmp_path)
+    (entry,) = cache.entries()
+    assert main(["data", "cache", "--json"]) == 0
+    told = {"kind": "index", "source": str(tmp_path), "bytes": entry.size, "path": str(entry.path)}
+    assert json.loads(capsys.readouterr().out) == {"folder": str(cache.root), "entries": [told]}
+    assert main(["data", "cache"]) == 0
+    assert capsys.readouterr().out.split()[-3:] == ["index", str(tmp_path), str(entry.size)]
 
 
 def test_processes_that_start_together_do_not_disturb_each_other(photos: Path, cache: ImageCache) -> None:

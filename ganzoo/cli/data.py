@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from ganzoo.cli import terminal
-from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.cli.shared import json_option, plugin_option, tend_cache
 from ganzoo.data.files import Channels, Fit, OnBadImage
 from ganzoo.errors import Interrupted, UsageError, did_you_mean
 
@@ -130,18 +130,7 @@ def cache(what: str, as_json: bool) -> None:
     """
     from ganzoo.data.kept import ImageCache, source_of
 
-    kept = ImageCache()
-    if what == "clear":
-        freed = kept.clear()
-        terminal.status(f"{freed:,} bytes were removed from {kept.root}.")
-        return
-    entries = kept.entries()
-    if as_json:
-        told = [{"kind": e.kind, "source": source_of(e), "bytes": e.size, "path": str(e.path)} for e in entries]
-        terminal.dump({"folder": str(kept.root), "entries": told})
-        return
-    terminal.table(("kind", "made from", "bytes"), [(e.kind, source_of(e), f"{e.size:,}") for e in entries])
-    terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {kept.root}.")
+    tend_cache(ImageCache(), what, "source", "made from", source_of, as_json=as_json)
 
 
 def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:

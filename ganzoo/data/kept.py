@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from typing import Any, Final, Literal
 from ganzoo.data.arrays import Array, checksums, damaged, read_arrays, read_header, write_arrays
 from ganzoo.data.cache import CacheEntry, CacheFolder
 from ganzoo.errors import GanzooError
+from ganzoo.files import json_digest
 
 _LOG: Final = logging.getLogger("ganzoo")
 Kind = Literal["index", "pixels"]
@@ -31,8 +30,7 @@ _SHARE_OF_DISK: Final = 0.25
 
 def key_of(**parts: Any) -> str:
     """Hex SHA-256 of everything that a kept file depends on, by name: plain JSON values alone."""
-    text = json.dumps({"version": VERSION, **parts}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_digest({"version": VERSION, **parts})
 
 
 class ImageCache(CacheFolder):

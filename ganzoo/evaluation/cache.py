@@ -6,7 +6,6 @@ What is read is checked against the hash that its file carries. All files togeth
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from ganzoo.data.cache import CacheFolder
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import json_digest
 from ganzoo.nn.weights import bytes_of, content_hash, load_tensors, metadata_of, save_tensors
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -33,8 +33,7 @@ def cache_key(**parts: Any) -> str:
 
     ``cache_key(data=digest, extractor=extractor.digest, preprocessing="none", count=5000, dtype="float32")``
     """
-    text = json.dumps({"version": VERSION, **parts}, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return json_digest({"version": VERSION, **parts})
 
 
 def images_digest(images: Tensor) -> str:
