@@ -1,19 +1,21 @@
 """Writing files so that a reader sees the old or the new, never a half: staged beside, flushed to disk, then renamed.
 
-Every failure of the disk becomes one sentence that says what, where and what to do. Free of torch.
+Every failure of the disk becomes one sentence that says what, where and what to do. Hashes of files and of values are
+made here, too. Free of torch.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ganzoo.errors import GanzooError
 
@@ -110,6 +112,12 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as err:
         raise GanzooError(f"Cannot read {path}: {err.strerror or err}.") from None
+
+
+def json_digest(value: Any) -> str:
+    """The SHA-256 of plain JSON values, in hexadecimal; the order of names in a table changes nothing."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @contextmanager

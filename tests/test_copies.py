@@ -34,6 +34,7 @@ from ganzoo.evaluation.evaluate import build_extractor, evaluate
 from ganzoo.evaluation.judge import Judge
 from ganzoo.evaluation.reference import Reference
 from ganzoo.evaluation.table import metrics_named
+from ganzoo.files import json_digest
 from ganzoo.registry import build, registry
 from ganzoo.training.run import Run
 from ganzoo_datasets.prepared import Prepared, PreparedParts
@@ -265,7 +266,7 @@ def test_a_strangers_record_is_refused_in_a_sentence(tmp_path: Path, name: str, 
         "source": {},
     }
     said[name] = value
-    said["digest"] = copies._digest(said)
+    said["digest"] = json_digest(said)
     (tmp_path / "ganzoo-data.json").write_text(json.dumps(said), encoding="utf-8")
     copies._read.cache_clear()
     try:
@@ -282,7 +283,7 @@ def test_a_record_is_never_followed_out_of_its_folder(damaged: Path) -> None:
     said = json.loads(before)
     said.pop("digest")
     said["shards"][0][0] = "../images-00000.safetensors"
-    said["digest"] = copies._digest(said)
+    said["digest"] = json_digest(said)
     record.write_text(json.dumps(said), encoding="utf-8")
     with pytest.raises(GanzooError, match="says what cannot be"):
         read_copy(damaged)

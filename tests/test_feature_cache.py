@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from feature_parts import Linear, batches, images
 from torch import Tensor
 
+from ganzoo.cli import main
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation import features as module
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
@@ -268,6 +270,27 @@ def test_it_is_listed_and_cleared(tmp_path: Path) -> None:
     assert cache.clear() == sum(entry.size for entry in entries) > 0
     assert cache.entries() == []
     assert cache.load("set", cache_key(data="x")) is None
+
+
+def test_the_command_line_lists_and_clears_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    monkeypatch.setenv("COLUMNS", "500")
+    cache, key = FeatureCache(), cache_key(data="x")
+    cache.store("set", key, {"mean": torch.zeros(3)})
+    (entry,) = cache.entries()
+    assert main(["eval", "--cache", "list", "--json"]) == 0
+    told = {"kind": "set", "key": key, "bytes": entry.size, "path": str(entry.path)}
+    assert json.loads(capsys.readouterr().out) == {"folder": str(cache.root), "entries": [told]}
+    assert main(["eval", "--cache", "list"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.split()[:3] == ["kind", "key", "bytes"]
+    assert shown.out.split()[-3:] == ["set", key, str(entry.size)]
+    assert shown.err == f"1 files, {entry.size} bytes, in {cache.root}.\n"
+    assert main(["eval", "--cache", "clear"]) == 0
+    assert capsys.readouterr().err == f"{entry.size} bytes were removed from {cache.root}.\n"
+    assert cache.entries() == []
 
 
 def test_a_cache_that_cannot_be_written_costs_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import atomic_dir, sha256, write_bytes, write_text
+from ganzoo.files import atomic_dir, json_digest, sha256, write_bytes, write_text
 
 resource: Any = pytest.importorskip("resource", reason="permissions and limits are those of POSIX")
 
@@ -187,3 +187,9 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256(tmp_path / "a") == hashlib.sha256(b"abcdef").hexdigest()
     with pytest.raises(GanzooError, match="Cannot read"):
         sha256(tmp_path / "none")
+
+
+def test_the_digest_of_a_value_is_that_of_its_one_spelling() -> None:
+    """Prepared copies carry it."""
+    spelt = rb'{"a":[1,null,"\u00e9\udc80"],"b":{"c":0.5}}'
+    assert json_digest({"b": {"c": 0.5}, "a": (1, None, "\u00e9\udc80")}) == hashlib.sha256(spelt).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import signal
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ganzoo.cli import main
 from ganzoo.data import (
     ArrayDataset,
     Dataset,
@@ -33,7 +35,8 @@ from ganzoo.data import (
 )
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
-from ganzoo.data.kept import ImageCache, read_arrays, write_arrays
+from ganzoo.data.arrays import read_arrays, write_arrays
+from ganzoo.data.kept import ImageCache, source_of
 from ganzoo.data.memory import fits, free_memory
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry import build, registry
@@ -276,7 +279,7 @@ def test_what_is_damaged_is_made_again(photos: Path, cache: ImageCache, caplog: 
     pixels, _ = held_images(files, SHAPE, "crop", "refuse")
     images.choose_shape(files)
     assert {entry.kind for entry in cache.entries()} == {"index", "pixels"}
-    assert all(entry.source == str(photos) for entry in cache.entries())
+    assert all(source_of(entry) == str(photos) for entry in cache.entries())
     for entry in cache.entries():
         data = entry.path.read_bytes()
         for at in (3, 40, len(data) // 2, len(data) - 1):
@@ -290,6 +293,19 @@ def test_what_is_damaged_is_made_again(photos: Path, cache: ImageCache, caplog: 
                 assert images.choose_shape(files) == (3, 18, 20) or images.choose_shape(files)[0] == 3
     assert cache.clear() > pixels.nbytes
     assert cache.entries() == []
+
+
+def test_the_command_line_tells_what_kept_files_were_made_from(
+    tmp_path: Path, cache: ImageCache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "500")
+    cache.store("index", "ab" * 32, {"x": np.zeros(9, np.uint8)}, tmp_path)
+    (entry,) = cache.entries()
+    assert main(["data", "cache", "--json"]) == 0
+    told = {"kind": "index", "source": str(tmp_path), "bytes": entry.size, "path": str(entry.path)}
+    assert json.loads(capsys.readouterr().out) == {"folder": str(cache.root), "entries": [told]}
+    assert main(["data", "cache"]) == 0
+    assert capsys.readouterr().out.split()[-3:] == ["index", str(tmp_path), str(entry.size)]
 
 
 def test_processes_that_start_together_do_not_disturb_each_other(photos: Path, cache: ImageCache) -> None:
@@ -318,7 +334,7 @@ def test_the_cache_is_bounded_and_forgets_what_was_not_used_for_longest(
     array = np.zeros(1000, np.uint8)
     for at, key in enumerate(("aa", "bb", "cc")):
         assert cache.store("pixels", key, {"x": array}, tmp_path)
-        os.utime(cache._path("pixels", key), (at, at))
+        os.utime(cache.path("pixels", key), (at, at))
     assert cache.load("pixels", "aa") is not None  # and so it was used
     assert cache.store("pixels", "dd", {"x": array}, tmp_path)
     assert {entry.path.stem for entry in cache.entries()} <= {"aa", "cc", "dd"}

@@ -7,28 +7,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ganzoo.cli import terminal
-from ganzoo.cli.shared import json_option, plugin_option
+from ganzoo.cli import Group, terminal
+from ganzoo.cli.shared import json_option, plugin_option, tend_cache
 from ganzoo.data.files import Channels, Fit, OnBadImage
-from ganzoo.errors import Interrupted, UsageError, did_you_mean
+from ganzoo.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from ganzoo.data.copies import Copy
     from ganzoo.data.prepare import Original
 
 
-class _Group(click.Group):
-    """A group that knows close names."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise click.UsageError(
-                f"There is no command {args[0]!r} of 'ganzoo data'.{did_you_mean(args[0], self.commands)}", ctx
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group("data", cls=_Group)
+@click.group("data", cls=Group)
 def command() -> None:
     """Prepare copies of images that open at once, and check them.
 
@@ -63,8 +52,8 @@ def prepare(source: str, out: Path, *, cond: str, shard_size: int, as_json: bool
 
     SRC is whatever --data takes: a folder, a zip, an npz, or the name of a data set. --data OUT uses the copy.
     """
+    from ganzoo.cli.progress import progress_for
     from ganzoo.data.prepare import prepare as write
-    from ganzoo.evaluation.progress import progress_for
 
     original = _original(source, cond, asked)
     try:
@@ -110,8 +99,8 @@ def check(path: Path) -> None:
 
     Opening a copy does not do that: it would take as long as reading the copy.
     """
+    from ganzoo.cli.progress import progress_for
     from ganzoo.data.copies import check_copy, read_copy
-    from ganzoo.evaluation.progress import progress_for
 
     copy = read_copy(path)
     with progress_for(terminal.console(stderr=True)) as progress:
@@ -128,20 +117,9 @@ def cache(what: str, as_json: bool) -> None:
     Of folders and zips, that is an index, and the pixels if they took long to decode. Features of images are listed by
     'ganzoo eval --cache list'.
     """
-    from ganzoo.data.kept import ImageCache
+    from ganzoo.data.kept import ImageCache, source_of
 
-    kept = ImageCache()
-    if what == "clear":
-        freed = kept.clear()
-        terminal.status(f"{freed:,} bytes were removed from {kept.root}.")
-        return
-    entries = kept.entries()
-    if as_json:
-        told = [{"kind": e.kind, "source": e.source, "bytes": e.size, "path": str(e.path)} for e in entries]
-        terminal.dump({"folder": str(kept.root), "entries": told})
-        return
-    terminal.table(("kind", "made from", "bytes"), [(e.kind, e.source, f"{e.size:,}") for e in entries])
-    terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {kept.root}.")
+    tend_cache(ImageCache(), what, "source", "made from", source_of, as_json=as_json)
 
 
 def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:

@@ -11,7 +11,7 @@ import click
 from ganzoo import processes
 from ganzoo.cli import many, terminal
 from ganzoo.cli.loading import importing_torch
-from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option
+from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option, tend_cache
 from ganzoo.cli.typed import option_for, write_sections
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.options import options_of
@@ -126,7 +126,9 @@ def command(
     A score is comparable with another only by the same protocol, which is printed with it.
     """
     if cache is not None:
-        _cache(cache, as_json=as_json)
+        from ganzoo.evaluation.cache import FeatureCache
+
+        tend_cache(FeatureCache(), cache, "key", "key", lambda entry: entry.key, as_json=as_json)
         return
     if subject is None:
         raise UsageError("Say what to score: a run, an export, or a folder, a zip or an npz of images.")
@@ -152,8 +154,9 @@ def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) ->
     early = StopSignals("stopped before anything was computed") if place.world > 1 else nullcontext()
     with early:  # before torch is imported, which takes seconds
         with importing_torch():
+            from ganzoo.cli.progress import progress_for
             from ganzoo.evaluation.evaluate import evaluate
-            from ganzoo.evaluation.progress import progress_for, silent
+            from ganzoo.evaluation.progress import silent
 
         with nullcontext(silent) if place.rank else progress_for(terminal.console(stderr=True)) as progress:
             return evaluate(
@@ -164,23 +167,6 @@ def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) ->
                 progress=progress,
                 **asked,
             )
-
-
-def _cache(what: str, *, as_json: bool) -> None:
-    from ganzoo.evaluation.cache import FeatureCache
-
-    cache = FeatureCache()
-    if what == "clear":
-        freed = cache.clear()
-        terminal.status(f"{freed:,} bytes were removed from {cache.root}.")
-        return
-    entries = cache.entries()
-    if as_json:
-        told = [{"kind": e.kind, "key": e.key, "bytes": e.size, "path": str(e.path)} for e in entries]
-        terminal.dump({"folder": str(cache.root), "entries": told})
-        return
-    terminal.table(("kind", "key", "bytes"), [(e.kind, e.key, f"{e.size:,}") for e in entries])
-    terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {cache.root}.")
 
 
 def _print(result: Result) -> None:

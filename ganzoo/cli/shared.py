@@ -1,11 +1,16 @@
-"""Options that several commands have."""
+"""What several commands have: options, and the way to list and clear a folder of the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from ganzoo.cli import terminal
+
+if TYPE_CHECKING:
+    from ganzoo.data.cache import CacheEntry, CacheFolder
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,3 +67,28 @@ class ComponentName(click.ParamType):  # type: ignore[type-arg]  # generic in ne
             for name in (entry.component.name, *entry.component.aliases)
             if name.startswith(incomplete)
         ]
+
+
+def tend_cache(
+    cache: CacheFolder, what: str, name: str, title: str, tell: Callable[[CacheEntry], str], *, as_json: bool
+) -> None:
+    """List a folder of the cache, or clear it.
+
+    Args:
+        cache: the folder.
+        what: ``list`` or ``clear``.
+        name, title: of what is told of a file beside its kind and size, in JSON and in the table.
+        tell: finds it out.
+        as_json: whether to list in JSON.
+    """
+    if what == "clear":
+        freed = cache.clear()
+        terminal.status(f"{freed:,} bytes were removed from {cache.root}.")
+        return
+    entries = cache.entries()
+    if as_json:
+        told = [{"kind": e.kind, name: tell(e), "bytes": e.size, "path": str(e.path)} for e in entries]
+        terminal.dump({"folder": str(cache.root), "entries": told})
+        return
+    terminal.table(("kind", title, "bytes"), [(e.kind, tell(e), f"{e.size:,}") for e in entries])
+    terminal.status(f"{len(entries)} files, {sum(e.size for e in entries):,} bytes, in {cache.root}.")

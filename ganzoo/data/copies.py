@@ -14,7 +14,6 @@ byte of them that is not what it was is found by :func:`check_copy` alone, which
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -27,10 +26,10 @@ from typing import Any, Final
 import numpy as np
 
 from ganzoo.api import Spec
+from ganzoo.data.arrays import Array, map_array, read_header
 from ganzoo.data.files import COPY_RECORD as RECORD
-from ganzoo.data.kept import Array, map_array, read_header
 from ganzoo.errors import GanzooError, MissingError, UsageError
-from ganzoo.files import sha256
+from ganzoo.files import json_digest, sha256
 from ganzoo.reading import read_table
 
 LABELS: Final = "labels.safetensors"
@@ -90,7 +89,7 @@ class Copy:
     @property
     def digest(self) -> str:
         """Hex SHA-256 of what the copy holds, by the hashes of its files."""
-        return _digest({name: value for name, value in self.to_dict().items() if name != "source"})
+        return json_digest({name: value for name, value in self.to_dict().items() if name != "source"})
 
     def to_dict(self) -> dict[str, Any]:
         """What the record holds, but for its own digest."""
@@ -109,7 +108,7 @@ class Copy:
     def text(self) -> str:
         """The record."""
         said = self.to_dict()
-        return json.dumps({**said, "digest": _digest(said)}, indent=1, ensure_ascii=True) + "\n"
+        return json.dumps({**said, "digest": json_digest(said)}, indent=1, ensure_ascii=True) + "\n"
 
     def read_labels(self) -> Array | None:
         """Labels ``[N]`` int64; None where there are none.
@@ -168,7 +167,7 @@ def _read(path: Path, _modified: int) -> Copy:
             "the copy anew."
         )
     digest = found.pop("digest", None)
-    if digest != _digest(found):
+    if digest != json_digest(found):
         raise GanzooError(f"{record} is damaged: its digest is not that of what it says; prepare the copy anew.")
     try:
         return _understood(path, found)
@@ -245,8 +244,3 @@ def _same(path: Path, same: bool) -> None:
 def _require(fine: bool) -> None:
     if not fine:
         raise ValueError
-
-
-def _digest(said: Mapping[str, Any]) -> str:
-    text = json.dumps(said, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()

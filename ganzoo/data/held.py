@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
+from ganzoo.data.arrays import Array
 from ganzoo.data.files import Fit, ImageFiles, OnBadImage
 from ganzoo.data.images import Pixels, decode_all, refusal, report_bad
-from ganzoo.data.kept import Array, ImageCache, key_of
+from ganzoo.data.kept import ImageCache, key_of
 from ganzoo.errors import printable
 
 _LOG: Final = logging.getLogger("ganzoo")

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from ganzoo.data.arrays import Array
 from ganzoo.data.files import ImageFiles
-from ganzoo.data.kept import Array, ImageCache, key_of
+from ganzoo.data.kept import ImageCache, key_of
 from ganzoo.errors import printable
 
 _WORTH_KEEPING: Final = 0.05

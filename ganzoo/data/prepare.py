@@ -20,12 +20,13 @@ import numpy as np
 import torch
 
 from ganzoo.api import GanzooError, Spec, UsageError
+from ganzoo.data.arrays import Array, pack_header, write_arrays
 from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
 from ganzoo.data.dataset import Dataset
 from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
 from ganzoo.data.images import Pixels, report_bad
 from ganzoo.data.index import index_of
-from ganzoo.data.kept import Array, key_of, pack_header, write_arrays
+from ganzoo.data.kept import key_of
 from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.data.streamed import decode_in_order, note

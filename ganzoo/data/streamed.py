@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import GanzooError, Spec
+from ganzoo.data.arrays import Array
 from ganzoo.data.augment import Augment
 from ganzoo.data.dataset import Dataset, Pending
 from ganzoo.data.files import ImageFiles, OnBadImage
 from ganzoo.data.images import refusal, report_bad
 from ganzoo.data.index import index_of
-from ganzoo.data.kept import Array, key_of
+from ganzoo.data.kept import key_of
 from ganzoo.data.pixels import to_unit
 from ganzoo.data.workers import PIECE, Decoders, Decoding, Piece
 from ganzoo.nn.bundle import Batch

@@ -6,9 +6,7 @@ components have, so that ``--loss ns,wgan-gp --loss.gp-weight 1,10`` makes three
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any, Final
 from ganzoo import options
 from ganzoo.config import COMMAND_LINE, FAN_OUT, SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import json_digest
 
 CHOOSING: Final = (*SECTIONS, "run.cond")
 """Settings on which it depends which other settings there are."""
@@ -111,7 +110,7 @@ def _cell(layers: Sequence[Layer], settings: dict[str, Any], swept: set[str], *,
         config = resolve([*layers, Layer(COMMAND_LINE, settings, textual=True)])
     except UsageError as err:
         words = "-".join(_word(value) for value in settings.values())
-        return Cell(f"{words[:_LONGEST]}-{_hashed(settings)}", None, settings, (str(err),))
+        return Cell(f"{words[:_LONGEST]}-{json_digest(settings)[:8]}", None, settings, (str(err),))
     name = f"{_words(config)}-{digest(config, swept)}"
     try:
         broken = tuple(config.plan().broken_rules())
@@ -123,7 +122,7 @@ def _cell(layers: Sequence[Layer], settings: dict[str, Any], swept: set[str], *,
 def digest(config: RunConfig, swept: set[str] | None = None) -> str:
     """Eight hexadecimal digits of all settings that results depend on, and of the live ones that are ``swept``."""
     found = config.flat(live=False) | {path: value for path, value in config.flat().items() if path in (swept or ())}
-    return _hashed({path: options.jsonable(value) for path, value in found.items()})
+    return json_digest({path: options.jsonable(value) for path, value in found.items()})[:8]
 
 
 def shard(every: Sequence[Cell], part: int, parts: int) -> list[Cell]:
@@ -138,11 +137,6 @@ def _merged(picked: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _applies(path: str, known: Any) -> bool:
     section, _, name = path.partition(".")
     return any(f"{target}.{name}" in known for target in FAN_OUT.get(section, (section,)))
-
-
-def _hashed(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _words(config: RunConfig) -> str:

@@ -100,6 +100,7 @@ def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> P
 def sealed(manifest: Mapping[str, Any]) -> str:
     """A manifest as text, with the SHA-256 of its other entries as its last: every byte of the file counts."""
     told = {name: value for name, value in manifest.items() if name != SEAL}
+    # Spelt otherwise than json_digest does, since there are checkpoints that carry it.
     seal = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
     return json.dumps({**told, SEAL: seal}, indent=2) + "\n"
 

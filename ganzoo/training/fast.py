@@ -25,7 +25,7 @@ from ganzoo.data import DataStream
 from ganzoo.data.roots import cache_home
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.errors import GanzooError
-from ganzoo.evaluation.cache import cache_key
+from ganzoo.files import json_digest
 from ganzoo.nn import Batch, Bundle, Solo
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.reading import read_table
@@ -253,15 +253,15 @@ def _wait(device: torch.device) -> None:
 def _file(session: Session, machine: Machine, open_to: Sequence[Arrangement]) -> Path:
     """Where the outcome for these networks on this machine is remembered."""
     parts = session.run.config.to_dict()
-    key = cache_key(
-        torch=torch.__version__,
-        machine=[platform.node(), machine.name, machine.kind, torch.get_num_threads()],
-        parts={name: parts[name] for name in ("gen", "disc", "loss", "reg")},
-        spec=str(session.run.spec),
-        batch=session.settings.batch_size // session.together.world,
-        open_to=open_to,
-    )
-    return cache_home() / "choices" / f"{key[:32]}.json"
+    key = {
+        "torch": torch.__version__,
+        "machine": [platform.node(), machine.name, machine.kind, torch.get_num_threads()],
+        "parts": {name: parts[name] for name in ("gen", "disc", "loss", "reg")},
+        "spec": str(session.run.spec),
+        "batch": session.settings.batch_size // session.together.world,
+        "open_to": open_to,
+    }
+    return cache_home() / "choices" / f"{json_digest(key)[:32]}.json"
 
 
 def _remembered(file: Path, open_to: Sequence[Arrangement]) -> dict[str, Any] | None:
