@@ -29,6 +29,7 @@ OFFERED: Final = ("fp32", "bf16")
 """What ``--precision auto`` may choose from, where hardware has it; docs/explain/speed.md says what is known of it."""
 _FUSED: Final = {"adam", "adamw", "sgd"}
 _NATIVE: Final = {"avx512_bf16", "amx_bf16"}
+PLAIN: Final = "torch's own"
 _LATER: Final = "measured at the start"
 
 
@@ -37,8 +38,8 @@ class Decision:
     """One thing that was chosen.
 
     Attributes:
-        name: what it is about: ``device``, ``threads``, ``precision``, ``layout``, ``critic``, ``tf32``, ``compile``,
-            ``optimiser``, ``data``.
+        name: what it is about: ``device``, ``threads``, ``precision``, ``layout``, ``convolutions``, ``critic``,
+            ``tf32``, ``compile``, ``optimiser``, ``data``.
         value: what was chosen.
         reason: half a sentence.
     """
@@ -140,6 +141,8 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
+        convolutions(settings, spec, machine, Arrangement("fp32", "channels-last"))
+        or Decision("convolutions", _LATER, f"matrices where they are quicker; {small} torch's own"),
         Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
         tf32(settings, machine),
         Decision("compile", "on" if settings.compile else "off", "asked for" if settings.compile else "by default"),
@@ -181,6 +184,25 @@ def layout(settings: RunSettings, spec: Spec, machine: Machine) -> Decision:
     else:
         why = "with --deterministic nothing is measured"
     return Decision("layout", "contiguous", why)
+
+
+def convolutions(settings: RunSettings, spec: Spec, machine: Machine, arrangement: Arrangement) -> Decision | None:
+    """How convolutions are computed; None where that must be measured."""
+    if not spec.is_image:
+        why = "points have none"
+    elif machine.kind != "cpu":
+        why = "matrices are tried on CPUs"
+    elif settings.deterministic:
+        why = "with --deterministic nothing is measured"
+    elif settings.layout != AUTO:
+        why = "with a layout that was asked for nothing is measured"
+    elif settings.compile:
+        why = "what is compiled is left to the compiler"
+    elif arrangement != ("fp32", "channels-last"):
+        why = "matrices are tried in fp32 with channels-last"
+    else:
+        return None
+    return Decision("convolutions", PLAIN, why)
 
 
 def critic(apart: str) -> Decision:

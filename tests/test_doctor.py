@@ -204,7 +204,7 @@ def test_the_command_in_both_forms(capsys: pytest.CaptureFixture[str]) -> None:
         next(item for item in found["findings"] if (item["topic"], item["name"]) == ("Folders", "data"))
     )
     chosen = {item["name"]: item["value"] for item in found["findings"] if item["topic"] == "Choices"}
-    assert {"precision", "layout", "critic", "tf32", "compile", "optimiser", "data"} == set(chosen)
+    assert {"precision", "layout", "convolutions", "critic", "tf32", "compile", "optimiser", "data"} == set(chosen)
 
 
 def test_a_bad_finding_is_exit_code_1_and_is_named(

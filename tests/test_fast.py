@@ -20,7 +20,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session
-from ganzoo.training import fast
+from ganzoo.training import choices, fast
 from ganzoo.training.run import Run
 
 CPU = torch.device("cpu")
@@ -185,14 +185,18 @@ def test_what_was_measured_is_remembered_by_the_run_and_by_the_machine(
 
 def test_the_first_to_remember_is_right(tmp_path: Path) -> None:
     file = tmp_path / "choices" / "x.json"
-    both = [PLAIN, LAST]
-    fast._remember(file, both, {"chosen": LAST, "reason": "one"})
-    fast._remember(file, both, {"chosen": PLAIN, "reason": "two"})
-    assert fast._remembered(file, both) == {"chosen": LAST, "reason": "one"}
-    file.write_text("{", encoding="utf-8")
-    assert fast._remembered(file, both) is None
-    fast._remember(file, both, {"chosen": PLAIN, "reason": "three"})
-    assert fast._remembered(file, both) == {"chosen": PLAIN, "reason": "three"}
+
+    def valid(found: choices.Choice) -> bool:
+        return found["chosen"] in ("one", "two", "three")
+
+    choices._remember(file, {"chosen": "one"}, valid)
+    choices._remember(file, {"chosen": "two"}, valid)
+    assert choices._remembered(file, valid) == {"chosen": "one"}
+    for broken in ("{", '{"chosen": []}', '{"chosen": "four"}', "[]"):
+        file.write_text(broken, encoding="utf-8")
+        assert choices._remembered(file, valid) is None
+    choices._remember(file, {"chosen": "three"}, valid)
+    assert choices._remembered(file, valid) == {"chosen": "three"}
     assert [path.name for path in file.parent.iterdir()] == ["x.json"]
 
 
@@ -230,6 +234,8 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
 
     assert main(["run", "--data", "ring", "--precision", "fp16", "--device", "cpu", "--dry-run", "--json"]) in (0, None)
     listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
-    assert {"device", "threads", "precision", "layout", "critic", "tf32", "compile", "optimiser", "data"} == set(listed)
+    assert {
+        *("device", "threads", "precision", "layout", "convolutions", "critic", "tf32", "compile", "optimiser", "data")
+    } == set(listed)
     assert listed["precision"]["value"] == "fp16"
     assert listed["layout"]["reason"] == "points have no channels"

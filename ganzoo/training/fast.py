@@ -8,13 +8,10 @@ command gives the same run again.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,16 +19,15 @@ import torch
 
 from ganzoo import decisions
 from ganzoo.data import DataStream
-from ganzoo.data.roots import cache_home
 from ganzoo.decisions import Arrangement, Decision, Machine
-from ganzoo.errors import GanzooError
-from ganzoo.files import json_digest
 from ganzoo.nn import Batch, Bundle, Solo
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.reading import read_table
 from ganzoo.training import state
 from ganzoo.training.build import arrange
+from ganzoo.training.choices import chosen_once
 from ganzoo.training.compiling import compiled
+from ganzoo.training.convolving import convolving
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
@@ -127,6 +123,7 @@ def settle(session: Session) -> list[Decision]:
         found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
     return [
         *found,
+        convolving(session, machine, chosen, lambda: _before(session, machine).get("convolutions")),
         decisions.critic(bundle.apart),
         decisions.tf32(settings, machine),
         compiled(session, chosen),
@@ -135,30 +132,34 @@ def settle(session: Session) -> list[Decision]:
     ]
 
 
-def _choose(session: Session, machine: Machine) -> dict[str, Any]:
-    """The arrangement of a run and why, as JSON values."""
-    config, bundle = session.run.config, session.bundle
-    open_to = decisions.to_measure(config.run, session.run.spec, machine)
-    plain = open_to[0]
-    if len(open_to) == 1:
-        return {"chosen": plain, "reason": "asked for"}
+def _before(session: Session, machine: Machine) -> dict[str, str]:
+    """What the run that is gone on with began with."""
     record: dict[str, Any] = {}
     with suppress(OSError, ValueError):
         record = read_table(session.run.path / "config.json")
-    old = decisions.kept(record, machine)
+    return decisions.kept(record, machine)
+
+
+def _choose(session: Session, machine: Machine) -> dict[str, Any]:
+    """The arrangement of a run and why, as JSON values."""
+    open_to = decisions.to_measure(session.run.config.run, session.run.spec, machine)
+    plain = open_to[0]
+    if len(open_to) == 1:
+        return {"chosen": plain, "reason": "asked for"}
+    old = _before(session, machine)
     was = Arrangement(old.get("precision", ""), old.get("layout", ""))
     if was in open_to:
         return {"chosen": was, "reason": "as the run began"}
-    open_to = _worth_measuring(open_to, bundle)
+    open_to = _worth_measuring(open_to, session.bundle)
     if len(open_to) == 1:
         return {"chosen": plain, "reason": "the networks are too small for it to matter"}
-    file = _file(session, machine, open_to)
-    found = _remembered(file, open_to)
-    if found is None:
-        found = _verdict(_measure(session, open_to), open_to)
-        _remember(file, open_to, found)
-        found = _remembered(file, open_to) or found  # another process may have been first
-    return found
+
+    def valid(found: dict[str, Any]) -> bool:
+        return Arrangement(*found["chosen"]) in open_to and isinstance(found["reason"], str)
+
+    return chosen_once(
+        session, machine, {"open_to": open_to}, valid, lambda: _verdict(_measure(session, open_to), open_to)
+    )
 
 
 def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangement]) -> dict[str, Any]:
@@ -248,43 +249,3 @@ def _pass(bundle: Bundle, real: Batch, arrangement: Arrangement, device: torch.d
 def _wait(device: torch.device) -> None:
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()
-
-
-def _file(session: Session, machine: Machine, open_to: Sequence[Arrangement]) -> Path:
-    """Where the outcome for these networks on this machine is remembered."""
-    parts = session.run.config.to_dict()
-    key = {
-        "torch": torch.__version__,
-        "machine": [platform.node(), machine.name, machine.kind, torch.get_num_threads()],
-        "parts": {name: parts[name] for name in ("gen", "disc", "loss", "reg")},
-        "spec": str(session.run.spec),
-        "batch": session.settings.batch_size // session.together.world,
-        "open_to": open_to,
-    }
-    return cache_home() / "choices" / f"{json_digest(key)[:32]}.json"
-
-
-def _remembered(file: Path, open_to: Sequence[Arrangement]) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        found = read_table(file)
-        chosen = Arrangement(*found["chosen"])
-        if chosen in open_to and isinstance(found["reason"], str):
-            return {"chosen": chosen, "reason": found["reason"]}
-    return None
-
-
-def _remember(file: Path, open_to: Sequence[Arrangement], found: dict[str, Any]) -> None:
-    """Keep an outcome, unless another process kept one first; where nothing can be written, the run alone keeps it."""
-    draft, text = file.with_name(f".{secrets.token_hex(8)}.tmp"), json.dumps(found)
-    with suppress(OSError, GanzooError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        try:
-            os.link(draft, file)
-        except FileExistsError:
-            if _remembered(file, open_to) is None:  # it is damaged
-                draft.replace(file)
-        except OSError:  # a file system without links
-            draft.replace(file)
-    with suppress(OSError):
-        draft.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
     batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
     _check_batch(config.data, batch, dataset, bundle.spec)
     modules = [bundle.gen_side, bundle.disc_side]
-    with _undisturbed(modules):
+    with undisturbed(modules):
         with torch.no_grad(), bundle.precision.autocast():
             z = bundle.gen.latent(_BATCH, bundle.noise.rng)
             x = bundle.gen(z, batch.y)
@@ -118,7 +118,7 @@ def _said(value: object) -> str:
 
 
 @contextmanager
-def _undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
+def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Evaluation mode, and buffers and modes as they were afterwards."""
     every = [module for side in modules for module in side.modules()]
     modes = [module.training for module in every]

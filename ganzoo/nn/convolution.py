@@ -1,0 +1,241 @@
+"""Convolutions as products of matrices, for layers where that is quicker than what torch's library makes of them.
+
+A convolution and its two gradients are three products, each a derivative of the others: *gather* takes ``x`` to ``y``
+(a convolution, or a transposed one's gradient), *scatter* takes ``y`` to ``x`` (a transposed convolution, or a
+convolution's gradient), *weight* takes both to the kernel. Each can be left to torch, or be one product with the
+patches of ``x`` as rows (Chellapilla, Puri and Simard 2006). Which is quicker depends on the shapes and the processor:
+with few channels, or small maps of many channels, libraries can be several times slower. Numbers are the same but for
+the order in which they are added, and every product can be differentiated any number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Product = Literal["gather", "scatter", "weight"]
+PRODUCTS: Final[tuple[Product, ...]] = ("gather", "scatter", "weight")
+ROLES: Final[dict[Product, tuple[str, str, str]]] = {
+    "gather": ("x", "kernel", "y"),
+    "scatter": ("y", "kernel", "x"),
+    "weight": ("x", "y", "kernel"),
+}
+"""Of what each is made, and what it makes."""
+_FEW: Final = 16
+"""Channels below which planes of them are added up, and above which channels lie side by side."""
+Convolution = nn.Conv2d | nn.ConvTranspose2d
+Pair = tuple[int, int]
+
+
+class Geometry(NamedTuple):
+    """How the larger side ``x [B, C, *size]`` and the smaller side ``y [B, O, h, w]`` of a layer go together.
+
+    Its kernel is ``[O, C, *kernel]``. ``by_matrices`` names the products that are not left to torch.
+    """
+
+    size: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    by_matrices: frozenset[Product] = frozenset()
+
+    @property
+    def small(self) -> Pair:
+        """Height and width of ``y``."""
+        h, w = (
+            (size + 2 * padding - kernel) // stride + 1
+            for size, kernel, stride, padding in zip(self.size, self.kernel, self.stride, self.padding, strict=True)
+        )
+        return h, w
+
+
+def gather(x: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
+    """``y [B, O, h, w]`` from ``x [B, C, H, W]`` and the kernel ``[O, C, *on.kernel]``; not differentiable."""
+    if "gather" not in on.by_matrices:
+        return F.conv2d(x, kernel, None, on.stride, on.padding)
+    y = _empty((len(x), len(kernel), *on.small), x)
+    torch.mm(_patches(x, on), _matrix(kernel).t(), out=_pixels(y))
+    return y
+
+
+def scatter(y: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
+    """``x [B, C, H, W]`` from ``y [B, O, h, w]`` and the kernel ``[O, C, *on.kernel]``; not differentiable."""
+    if "scatter" not in on.by_matrices:
+        left = [
+            size - (small - 1) * stride + 2 * padding - kernel
+            for size, small, kernel, stride, padding in zip(
+                on.size, on.small, on.kernel, on.stride, on.padding, strict=True
+            )
+        ]
+        return F.conv_transpose2d(y, kernel, None, on.stride, on.padding, left)
+    matrix, pixels, (h, w) = _matrix(kernel), _pixels(y), on.small
+    shape = (len(y), kernel.shape[1], *on.size)
+    if h == w == 1 and on.padding == (0, 0) and on.size == on.kernel:
+        x = _empty(shape, y)
+        torch.mm(pixels, matrix, out=x.permute(0, 2, 3, 1).view(len(y), -1))
+        return x
+    planes = kernel.shape[1] < _FEW
+    if planes:  # [C, B, H, W], whose rows are long where pixels are short
+        into = y.new_zeros((shape[1], len(y), *on.size))
+        taps = (matrix.t() @ pixels.t()).view(*on.kernel, -1, len(y), h, w)
+    else:  # [B, H, W, C]
+        into = y.new_zeros((len(y), *on.size, shape[1]))
+        taps = (pixels @ matrix).view(len(y), h, w, *on.kernel, -1).permute(3, 4, 0, 1, 2, 5)
+    for a, (rows, from_rows) in enumerate(_reached(on, 0)):
+        for b, (columns, from_columns) in enumerate(_reached(on, 1)):
+            if planes:
+                into[..., rows, columns].add_(taps[a, b][..., from_rows, from_columns])
+            else:
+                into[:, rows, columns].add_(taps[a, b][:, from_rows, from_columns])
+    if planes:
+        return into.transpose(0, 1).contiguous(memory_format=torch.channels_last)
+    return into.permute(0, 3, 1, 2)
+
+
+def weight(x: Tensor, y: Tensor, on: Geometry) -> Tensor:
+    """The kernel ``[O, C, *on.kernel]`` from ``x [B, C, H, W]`` and ``y [B, O, h, w]``; not differentiable."""
+    shape = (y.shape[1], x.shape[1], *on.kernel)
+    if "weight" not in on.by_matrices:
+        like, once, none = _empty(shape, x), [1, 1], [0, 0]
+        wanted = [False, True, False]
+        found = torch.ops.aten.convolution_backward(
+            y, x, like, None, on.stride, on.padding, once, False, none, 1, wanted
+        )
+        plain: Tensor = found[1]
+        return plain
+    kernel = _empty(shape, x)
+    torch.mm(_pixels(y).t(), _patches(x, on), out=_matrix(kernel))
+    return kernel
+
+
+FUNCTIONS: Final = {"gather": gather, "scatter": scatter, "weight": weight}
+
+
+def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Room for a result, whose channels lie side by side; no view, so that what follows may change it in place."""
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _pixels(y: Tensor) -> Tensor:
+    """``[B, O, h, w]`` as ``[B h w, O]``; a view if channels come last."""
+    return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
+
+
+def _matrix(kernel: Tensor) -> Tensor:
+    """``[O, C, a, b]`` as ``[O, a b C]``; a view if channels come last."""
+    return kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1)
+
+
+def _patches(x: Tensor, on: Geometry) -> Tensor:
+    """What each pixel of ``y`` sees of ``x``, ``[B h w, a b C]``."""
+    (rows, columns), (h, w) = on.padding, on.small
+    x = x.permute(0, 2, 3, 1)
+    if rows or columns:
+        x = F.pad(x, (0, 0, columns, columns, rows, rows))
+    batch, down, right, channel = x.stride()
+    shape = (len(x), h, w, *on.kernel, x.shape[3])
+    strides = (batch, down * on.stride[0], right * on.stride[1], down, right, channel)
+    return x.as_strided(shape, strides, x.storage_offset()).reshape(len(x) * h * w, -1)
+
+
+def _reached(on: Geometry, axis: int) -> Iterator[tuple[slice, slice]]:
+    """For each place of the kernel along an axis: which pixels of ``x`` it joins with which of ``y``."""
+    size, stride, padding, small = on.size[axis], on.stride[axis], on.padding[axis], on.small[axis]
+    for place in range(on.kernel[axis]):
+        first = max(0, -((place - padding) // stride))
+        last = min(small, (size - 1 + padding - place) // stride + 1)
+        start = first * stride + place - padding
+        yield slice(start, start + (last - first) * stride, stride), slice(first, last)
+
+
+class _Product(torch.autograd.Function):
+    """A product of two of x, y and the kernel, which is the third; so each gradient is again one of the products."""
+
+    @staticmethod
+    def forward(one: Tensor, other: Tensor, product: Product, on: Geometry) -> Tensor:
+        return FUNCTIONS[product](one, other, on)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Product, Geometry], output: Tensor) -> None:  # noqa: ARG004
+        *tensors, ctx.product, ctx.on = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, made = ROLES[ctx.product]
+        known = dict(zip((*inputs, made), (*ctx.saved_tensors, *gradients), strict=True))
+        found: list[Tensor | None] = []
+        for role, needed in zip(inputs, ctx.needs_input_grad, strict=False):
+            product = next(name for name in PRODUCTS if ROLES[name][-1] == role)
+            one, other, _ = ROLES[product]
+            found.append(differentiable(known[one], known[other], product, ctx.on) if needed else None)
+        return *found, None, None
+
+
+def differentiable(one: Tensor, other: Tensor, product: Product, on: Geometry) -> Tensor:
+    """:func:`gather`, :func:`scatter` or :func:`weight` of two tensors, in the graph any number of times."""
+    result: Tensor = _Product.apply(one, other, product, on)  # type: ignore[no-untyped-call]
+    return result
+
+
+class ByMatrices:
+    """Stands in for the ``forward`` of a layer, and computes some of its products by matrices.
+
+    Args:
+        layer: one that :func:`can` names.
+        products: which.
+    """
+
+    def __init__(self, layer: Convolution, products: Collection[Product]) -> None:
+        self.layer = layer
+        self.products = frozenset(products)
+
+    def __call__(self, x: Tensor, *more: Any) -> Tensor:
+        """What the layer's class computes."""
+        layer = self.layer
+        if more or x.dim() != 4 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            plain: Tensor = type(layer).forward(layer, x, *more)  # type: ignore[arg-type]
+            return plain
+        on = geometry(layer, x, self.products)
+        product: Product = "scatter" if isinstance(layer, nn.ConvTranspose2d) else "gather"
+        y = differentiable(x, layer.weight, product, on)
+        return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
+
+
+def geometry(layer: Convolution, x: Tensor, products: Collection[Product] = ()) -> Geometry:
+    """How a layer goes over its input ``x [B, C, H, W]``."""
+    kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    size = _pair(x.shape[2:])
+    if isinstance(layer, nn.ConvTranspose2d):
+        down, right = (
+            (small - 1) * stride[axis] - 2 * padding[axis] + kernel[axis] + int(layer.output_padding[axis])
+            for axis, small in enumerate(size)
+        )
+        size = (down, right)
+    return Geometry(size, kernel, stride, padding, frozenset(products))
+
+
+def can(module: nn.Module) -> bool:
+    """Whether a module is a layer whose products may be computed by matrices."""
+    for kind in (nn.Conv2d, nn.ConvTranspose2d):
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            simple = module.groups == 1 and _pair(module.dilation) == (1, 1) and module.padding_mode == "zeros"
+            return simple and not isinstance(module.padding, str)
+    return False
+
+
+def compute(layer: Convolution, products: Collection[Product]) -> None:
+    """Let a layer compute these products by matrices from now on, and the others as its class does."""
+    if products:
+        layer.forward = ByMatrices(layer, products)  # type: ignore[assignment]
+    else:
+        layer.__dict__.pop("forward", None)
+
+
+def _pair(values: Any) -> Pair:
+    down, right = values
+    return int(down), int(right)

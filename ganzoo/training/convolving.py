@@ -1,0 +1,184 @@
+"""Which products of a run's convolutions are computed by matrices: measured layer by layer, and remembered."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo import decisions
+from ganzoo.decisions import Arrangement, Decision, Machine
+from ganzoo.nn import Bundle
+from ganzoo.nn.convolution import FUNCTIONS, PRODUCTS, ROLES, Convolution, Geometry, Product, can, compute, geometry
+from ganzoo.training.choices import Choice, chosen_once
+from ganzoo.training.probe import undisturbed
+
+if TYPE_CHECKING:
+    from ganzoo.training.loop import Session
+
+GAIN: Final = 1.15
+"""How many times as fast a product by matrices must be: it is one of many, and its measurement is short."""
+WORTH: Final = 2e-4
+"""Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
+_ROUNDS: Final = 3
+_OPERATIONS: Final = 5e8
+"""Multiplications in one of the products that are timed; larger ones are timed with fewer samples."""
+_BUDGET: Final = 5.0
+"""Seconds after which what is left stays torch's."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution of the networks, and how it goes over a batch.
+
+    Attributes:
+        name: ``gen.`` or ``disc.`` and the module's.
+        kernel: shape of its weights.
+        on: its geometry.
+        batch: samples.
+    """
+
+    name: str
+    kernel: tuple[int, ...]
+    on: Geometry
+    batch: int
+
+    @property
+    def few(self) -> int:
+        """As few samples as are enough to measure."""
+        each = math.prod(self.kernel) * math.prod(self.on.small)
+        return max(1, min(self.batch, int(_OPERATIONS / each)))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Those of ``x``, ``y`` and ``kernel``, with so few samples."""
+        out, into, *_ = self.kernel
+        return {"x": (self.few, into, *self.on.size), "y": (self.few, out, *self.on.small), "kernel": self.kernel}
+
+
+def convolving(
+    session: Session, machine: Machine, arrangement: Arrangement, before: Callable[[], str | None]
+) -> Decision:
+    """Choose how a session computes its convolutions, which has taken no step yet, let it do so, and say why.
+
+    Args:
+        session: whose networks have their arrangement.
+        machine: what computes.
+        arrangement: of its networks.
+        before: tells what a resumed run began with, if that is known.
+    """
+    fixed = decisions.convolutions(session.run.config.run, session.run.spec, machine, arrangement)
+    if fixed is not None:
+        return fixed
+    said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine, before()))))
+    apply(session.bundle.gen, session.bundle.disc, said["names"])
+    return Decision("convolutions", " ".join(said["names"]) or decisions.PLAIN, said["reason"])
+
+
+def _choose(session: Session, machine: Machine, before: str | None) -> dict[str, Any]:
+    """Names of products, and why these, as JSON values."""
+    layers = list(_layers(session.bundle, session.settings.batch_size // session.together.world))
+    open_to = {f"{layer.name}/{product}" for layer in layers for product in PRODUCTS}
+    if before is not None:
+        names = [] if before == decisions.PLAIN else before.split()
+        if set(names) <= open_to:
+            return {"names": names, "reason": "as the run began"}
+
+    def valid(found: Choice) -> bool:
+        return isinstance(found["names"], list) and set(found["names"]) <= open_to
+
+    def measure() -> Choice:
+        names = _quicker(layers)
+        if names:
+            why = f"by matrices, {len(names)} of {len(open_to)} products were quicker when measured here"
+        else:
+            why = "products of matrices were not quicker when measured here"
+        return {"names": names, "reason": why}
+
+    return chosen_once(session, machine, {"products": sorted(open_to)}, valid, measure)
+
+
+def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
+    """Let the networks compute by matrices what these names say, and nothing else."""
+    wanted = set(names)
+    for layer, module in _convolutions(gen, disc):
+        compute(module, [product for product in PRODUCTS if f"{layer}/{product}" in wanted])
+
+
+def _convolutions(gen: nn.Module, disc: nn.Module) -> Iterator[tuple[str, Convolution]]:
+    """The layers of both networks that may compute by matrices, by name."""
+    for side, net in (("gen", gen), ("disc", disc)):
+        for name, module in net.named_modules():
+            if can(module):
+                yield f"{side}.{name}", module
+
+
+def _layers(bundle: Bundle, batch: int) -> Iterator[_Layer]:
+    """The layers with what they see in one forward pass of few samples, which leaves no trace."""
+    seen: dict[str, Tensor] = {}
+    modules = dict(_convolutions(bundle.gen, bundle.disc))
+
+    def hook(name: str, inputs: tuple[Tensor, ...]) -> None:
+        seen.setdefault(name, inputs[0])
+
+    hooks = [
+        module.register_forward_pre_hook(lambda _, inputs, name=name: hook(name, inputs))
+        for name, module in modules.items()
+    ]
+    try:
+        with undisturbed((bundle.gen_side, bundle.disc_side)), torch.no_grad():
+            classes = bundle.spec.num_classes
+            y = torch.zeros(2, dtype=torch.int64, device=bundle.noise.rng.device) if classes else None
+            fake = bundle.generate(2, y)
+            bundle.critic(fake.x, y)
+            for name, x in seen.items():
+                if x.dim() == 4 and x.dtype == torch.float32:
+                    module = modules[name]
+                    yield _Layer(name, tuple(module.weight.shape), geometry(module, x), batch)
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def _quicker(layers: Iterable[_Layer]) -> list[str]:
+    """Names of the products that matrices compute quicker."""
+    found = []
+    started = time.perf_counter()
+    known: dict[tuple[object, ...], bool] = {}
+    for layer in layers:
+        for product in PRODUCTS:
+            key = (product, layer.on, layer.kernel)
+            if key not in known and time.perf_counter() - started < _BUDGET:
+                known[key] = _is_quicker(layer, product)
+            if known.get(key):
+                found.append(f"{layer.name}/{product}")
+    return found
+
+
+@torch.no_grad()
+def _is_quicker(layer: _Layer, product: Product) -> bool:
+    """Whether a product is quicker by matrices, and by so much that it matters."""
+    rng = torch.Generator().manual_seed(0)
+    first, second, _ = (
+        torch.randn(layer.shapes[role], generator=rng).contiguous(memory_format=torch.channels_last)
+        for role in ROLES[product]
+    )
+    ways = (layer.on, layer.on._replace(by_matrices=frozenset((product,))))
+    for on in ways:
+        FUNCTIONS[product](first, second, on)
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for _ in range(_ROUNDS):
+        for on, times in zip(ways, seconds, strict=True):
+            started = time.perf_counter()
+            FUNCTIONS[product](first, second, on)
+            times.append(time.perf_counter() - started)
+    gain = median(plain / by_matrices for plain, by_matrices in zip(*seconds, strict=True))
+    saved = median(plain - by_matrices for plain, by_matrices in zip(*seconds, strict=True))
+    return gain >= GAIN and saved * layer.batch / layer.few >= WORTH

@@ -1,0 +1,164 @@
+"""Convolutions by matrices are torch's: every product, its derivatives of any order, in every network."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ganzoo.nn.convolution import PRODUCTS, ByMatrices, Geometry, can, compute, differentiable, geometry
+
+LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "halving": (lambda: nn.Conv2d(3, 5, 4, 2, 1), (2, 3, 8, 6)),
+    "many channels": (lambda: nn.Conv2d(20, 3, 4, 2, 1, bias=False), (2, 20, 8, 8)),
+    "whole": (lambda: nn.Conv2d(18, 2, 5), (3, 18, 5, 5)),
+    "uneven": (lambda: nn.Conv2d(2, 3, (3, 2), (2, 3), (1, 0)), (2, 2, 9, 8)),
+    "pixels": (lambda: nn.Conv2d(4, 6, 1), (2, 4, 3, 3)),
+    "doubling": (lambda: nn.ConvTranspose2d(5, 3, 4, 2, 1, bias=False), (2, 5, 4, 3)),
+    "doubling many": (lambda: nn.ConvTranspose2d(5, 17, 4, 2, 1), (2, 5, 4, 4)),
+    "from one pixel": (lambda: nn.ConvTranspose2d(6, 17, (4, 5)), (3, 6, 1, 1)),
+    "with output padding": (lambda: nn.ConvTranspose2d(3, 2, 3, 2, 1, output_padding=1), (2, 3, 4, 4)),
+}
+CHOICES = [frozenset(some) for n in range(4) for some in itertools.combinations(PRODUCTS, n)]
+ONCE, NONE = (1, 1), (0, 0)
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def derivatives(layer: nn.Module, x: Tensor) -> list[Tensor]:
+    """Output, first derivatives, and those of a penalty on the gradient at the input."""
+    x = x.detach().requires_grad_()
+    y = layer(x)
+    (slope,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
+    everything = [x, *layer.parameters()]
+    first = torch.autograd.grad(y.square().sum(), everything, retain_graph=True)
+    second = torch.autograd.grad(slope.square().sum(), everything, allow_unused=True, materialize_grads=True)
+    return [y, slope, *first, *second]
+
+
+@pytest.mark.parametrize("products", CHOICES, ids="+".join)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("name", LAYERS)
+def test_values_and_derivatives_are_torchs(name: str, layout: torch.memory_format, products: frozenset[Any]) -> None:
+    make, shape = LAYERS[name]
+    layer = make().to(memory_format=layout)
+    x = torch.randn(shape).contiguous(memory_format=layout)
+    expected = derivatives(layer, x)
+    compute(layer, products)
+    for mine, its in zip(derivatives(layer, x), expected, strict=True):
+        torch.testing.assert_close(mine, its)
+    compute(layer, ())
+    assert torch.equal(layer(x), expected[0])
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_gradients_of_the_first_and_second_order_are_those_of_differences(product: Any) -> None:
+    on = Geometry((5, 6), (3, 2), (2, 2), (1, 0), frozenset(PRODUCTS))
+    tensors = {"x": torch.randn(2, 2, 5, 6), "y": torch.randn(2, 3, *on.small), "kernel": torch.randn(3, 2, 3, 2)}
+    roles = {"gather": ("x", "kernel"), "scatter": ("y", "kernel"), "weight": ("x", "y")}[product]
+    inputs = [tensors[role].requires_grad_() for role in roles]
+
+    def function(one: Tensor, other: Tensor) -> Tensor:
+        return differentiable(one, other, product, on)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_geometry(data: st.DataObject) -> None:
+    def pair(low: int, high: int) -> tuple[int, int]:
+        return data.draw(st.integers(low, high)), data.draw(st.integers(low, high))
+
+    kernel, stride, padding = pair(1, 4), pair(1, 3), pair(0, 2)
+    size = tuple(max(1, k - 2 * p) + data.draw(st.integers(0, 5)) for k, p in zip(kernel, padding, strict=True))
+    channels = data.draw(st.sampled_from([1, 3, 16, 17]))
+    x, weight = torch.randn(2, channels, *size), torch.randn(3, channels, *kernel)
+    on = Geometry((size[0], size[1]), kernel, stride, padding, frozenset(PRODUCTS))
+    y = F.conv2d(x, weight, None, stride, padding)
+    g = torch.randn_like(y)
+    needs = [True, True, False]
+    expected = torch.ops.aten.convolution_backward(g, x, weight, None, stride, padding, ONCE, False, NONE, 1, needs)
+    torch.testing.assert_close(differentiable(x, weight, "gather", on), y)
+    torch.testing.assert_close(differentiable(g, weight, "scatter", on), expected[0])
+    torch.testing.assert_close(differentiable(x, g, "weight", on), expected[1])
+
+
+def test_what_torch_computes_stays_where_it_is_asked() -> None:
+    layer = nn.Conv2d(2, 3, 3).float()
+    compute(layer, PRODUCTS)
+    assert isinstance(layer.forward, ByMatrices)
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    assert layer(x[0]).shape == (3, 3, 3)  # no batch
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_a_copy_computes_with_its_own_weights_and_parameters_can_be_replaced() -> None:
+    layer = nn.Conv2d(2, 3, 3)
+    compute(layer, PRODUCTS)
+    other, x = copy.deepcopy(layer), torch.randn(1, 2, 4, 4)
+    assert other.bias is not None
+    with torch.no_grad():
+        other.weight.zero_()
+        assert layer(x).abs().sum() > 0
+        assert torch.equal(other(x), other.bias.view(-1, 1, 1).expand(1, 3, 2, 2))
+    zeros = {name: torch.zeros_like(value) for name, value in layer.named_parameters()}
+    assert not functional_call(layer, zeros, (x,)).any()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_its_output_may_be_changed_in_place(name: str) -> None:
+    make, shape = LAYERS[name]
+    layer, x = make(), torch.randn(shape, requires_grad=True)
+    expected = F.leaky_relu(layer(x), 0.2)
+    compute(layer, PRODUCTS)
+    mine = nn.Sequential(layer, nn.LeakyReLU(0.2, inplace=True))(x)
+    torch.testing.assert_close(mine, expected)
+    slopes = [torch.autograd.grad(y.square().sum(), [x, *layer.parameters()]) for y in (mine, expected)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_which_layers_can() -> None:
+    class Own(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * 2
+
+    parametrized = nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 3, 3))
+    assert all(map(can, (nn.Conv2d(2, 3, 3), nn.ConvTranspose2d(2, 3, 3), parametrized)))
+    refused = [
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(2, 4, 3, dilation=2),
+        nn.Conv2d(2, 4, 3, padding="same"),
+        nn.Conv2d(2, 4, 3, padding=1, padding_mode="reflect"),
+        nn.ConvTranspose2d(2, 4, 3, dilation=2),
+        Own(2, 3, 3),
+        nn.Conv1d(2, 3, 3),
+        nn.Linear(2, 3),
+    ]
+    assert not any(map(can, refused))
+
+
+def test_a_geometry_tells_the_smaller_side() -> None:
+    layer = nn.Conv2d(3, 8, 4, 2, 1)
+    on = geometry(layer, torch.zeros(1, 3, 64, 48))
+    assert (on.size, on.small) == ((64, 48), (32, 24))
+    layer_up = nn.ConvTranspose2d(8, 3, 4, 2, 1)
+    assert geometry(layer_up, torch.zeros(1, 8, 32, 24)) == on
