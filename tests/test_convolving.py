@@ -68,7 +68,7 @@ CASES: dict[str, dict[str, Any]] = {
     "recomputed": {"loss": "ns", "trainer": "unrolled", "trainer.steps": 2, "trainer.checkpointing": True},
     "nearest": {"loss": "ns", "gen.upsample": "nearest"},
     "cgan": {"loss": "ns", "gen": "cgan", "disc": "cgan"},
-    "torchvision": {"loss": "ns", "disc": "torchvision", "disc.model": "shufflenet_v2_x0_5", "gen": "dcgan"},
+    "torchvision": {"loss": "ns", "disc": "torchvision", "disc.model": "shufflenet_v2_x0_5", "disc.norm": "none"},
 }
 
 

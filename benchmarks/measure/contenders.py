@@ -45,11 +45,13 @@ class OurLoop:
     @property
     def note(self) -> str:
         """What the run computes in, where it was free to choose."""
-        return ", ".join(
+        words = [
             f"{name} {value} ({reason})"
             for name, (value, reason) in self.chosen("precision", "layout").items()
             if reason != "asked for"
-        )
+        ]
+        words += [f"convolutions {reason}" for _, reason in self.chosen("convolutions").values()]
+        return ", ".join(words)
 
 
 def steps_of(session: Session) -> Work:
