@@ -7,28 +7,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ganzoo.cli import terminal
+from ganzoo.cli import Group, terminal
 from ganzoo.cli.shared import json_option, plugin_option, tend_cache
 from ganzoo.data.files import Channels, Fit, OnBadImage
-from ganzoo.errors import Interrupted, UsageError, did_you_mean
+from ganzoo.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from ganzoo.data.copies import Copy
     from ganzoo.data.prepare import Original
 
 
-class _Group(click.Group):
-    """A group that knows close names."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise click.UsageError(
-                f"There is no command {args[0]!r} of 'ganzoo data'.{did_you_mean(args[0], self.commands)}", ctx
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group("data", cls=_Group)
+@click.group("data", cls=Group)
 def command() -> None:
     """Prepare copies of images that open at once, and check them.
 

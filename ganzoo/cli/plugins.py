@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from ganzoo.api import Component
-from ganzoo.cli import terminal
+from ganzoo.cli import Group, terminal
 from ganzoo.cli.shared import json_option, plugin_option
 from ganzoo.config import FAN_OUT, SECTIONS, SHORTHAND, STATIC
 from ganzoo.errors import did_you_mean
@@ -22,18 +21,7 @@ from ganzoo.plugins import Plugin, loaded
 from ganzoo.settings import RunSettings
 
 
-class _Group(click.Group):
-    """A group whose command may be left out, and which knows close names."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args[0] not in self.commands and not ctx.resilient_parsing:
-            raise click.UsageError(
-                f"There is no command {args[0]!r} of 'ganzoo plugins'.{did_you_mean(args[0], self.commands)}", ctx
-            )
-        return super().resolve_command(ctx, args)
-
-
-@click.group("plugins", cls=_Group, invoke_without_command=True, subcommand_metavar="[new NAME]")
+@click.group("plugins", cls=Group, invoke_without_command=True, subcommand_metavar="[new NAME]")
 @click.option(
     "--check", is_flag=True, default=False, help="Import every component too, and exit with 1 if anything is broken."
 )
