@@ -52,8 +52,8 @@ def prepare(source: str, out: Path, *, cond: str, shard_size: int, as_json: bool
 
     SRC is whatever --data takes: a folder, a zip, an npz, or the name of a data set. --data OUT uses the copy.
     """
+    from ganzoo.cli.progress import progress_for
     from ganzoo.data.prepare import prepare as write
-    from ganzoo.evaluation.progress import progress_for
 
     original = _original(source, cond, asked)
     try:
@@ -99,8 +99,8 @@ def check(path: Path) -> None:
 
     Opening a copy does not do that: it would take as long as reading the copy.
     """
+    from ganzoo.cli.progress import progress_for
     from ganzoo.data.copies import check_copy, read_copy
-    from ganzoo.evaluation.progress import progress_for
 
     copy = read_copy(path)
     with progress_for(terminal.console(stderr=True)) as progress:

@@ -154,8 +154,9 @@ def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) ->
     early = StopSignals("stopped before anything was computed") if place.world > 1 else nullcontext()
     with early:  # before torch is imported, which takes seconds
         with importing_torch():
+            from ganzoo.cli.progress import progress_for
             from ganzoo.evaluation.evaluate import evaluate
-            from ganzoo.evaluation.progress import progress_for, silent
+            from ganzoo.evaluation.progress import silent
 
         with nullcontext(silent) if place.rank else progress_for(terminal.console(stderr=True)) as progress:
             return evaluate(
