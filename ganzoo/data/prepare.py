@@ -6,7 +6,6 @@ and the same command goes on where an earlier one was stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -282,8 +281,7 @@ class _File:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        with self._draft.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256(self._draft)
         self._draft.replace(self.path)
         return Shard(self.path.name, self.count, digest)
 
