@@ -24,6 +24,7 @@ from ganzoo.training.run import Run
 
 LAST = Arrangement("fp32", "channels-last")
 IMAGES = Spec((1, 16, 16))
+GAINED = convolving._gained
 TINY = {**DIGITS, "run.steps": 3, "loss": "ns"}
 
 
@@ -106,6 +107,7 @@ def last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fast, "_FEW_CONVOLVED", 0)
     monkeypatch.setattr(fast, "_measure", lambda *_: {})
+    monkeypatch.setattr(convolving, "_gained", lambda *_: 2.0)
     monkeypatch.setattr(fast, "_verdict", lambda *_: {"chosen": LAST, "reason": "the test wants it"})
     return monkeypatch
 
@@ -121,9 +123,19 @@ def chosen(run: Run) -> str:
 
 
 def test_measuring_leaves_no_trace_in_a_run(last: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    last.setattr(convolving, "GAIN", 1e9)
+    measure, seen = GAINED, list[float]()
+
+    def gained(*some: Any) -> float:
+        seen.append(measure(*some))
+        return 0.0
+
+    last.setattr(convolving, "_gained", gained)
+    for bound in ("GAIN", "WORTH"):
+        last.setattr(convolving, bound, -1.0)
     measured = train(tmp_path, "measured", **{"disc.norm": "spectral"})
     assert chosen(measured) == PLAIN
+    assert len(seen) == 1
+    assert 0.01 < seen[0] < 100
     asked = train(tmp_path, "asked", **{"disc.norm": "spectral", "run.layout": "channels-last"})
     assert weights(measured, 3) == weights(asked, 3)
 

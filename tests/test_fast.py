@@ -20,7 +20,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session
-from ganzoo.training import choices, fast
+from ganzoo.training import choices, fast, trial
 from ganzoo.training.run import Run
 
 CPU = torch.device("cpu")
@@ -143,7 +143,7 @@ def measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyP
     """Even tiny networks are measured, and remembered in a folder of the test."""
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(fast, "_FEW_CONVOLVED", 0)
-    monkeypatch.setattr(fast, "_BUDGET", 0.0)
+    monkeypatch.setattr(trial, "_BUDGET", 0.0)
     return monkeypatch
 
 

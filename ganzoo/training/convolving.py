@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -19,15 +20,18 @@ from ganzoo.nn import Bundle
 from ganzoo.nn.convolution import FUNCTIONS, PRODUCTS, ROLES, Convolution, Geometry, Product, can, compute, geometry
 from ganzoo.training.choices import Choice, chosen_once
 from ganzoo.training.probe import undisturbed
+from ganzoo.training.trial import gain, passes
 
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
 
-GAIN: Final = 1.15
+GAIN: Final = 1.3
 """How many times as fast a product by matrices must be: it is one of many, and its measurement is short."""
-WORTH: Final = 2e-4
+WORTH: Final = 3e-4
 """Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
-_ROUNDS: Final = 3
+_ROUNDS: Final = 5
+_OTHER: Final = 4 * 2**20
+"""Numbers that are read and written in between, more than the caches next to a core hold."""
 _OPERATIONS: Final = 5e8
 """Multiplications in one of the products that are timed; larger ones are timed with fewer samples."""
 _BUDGET: Final = 5.0
@@ -96,13 +100,21 @@ def _choose(session: Session, machine: Machine, before: str | None) -> dict[str,
 
     def measure() -> Choice:
         names = _quicker(layers)
-        if names:
-            why = f"by matrices, {len(names)} of {len(open_to)} products were quicker when measured here"
-        else:
-            why = "products of matrices were not quicker when measured here"
-        return {"names": names, "reason": why}
+        gained = _gained(session, names) if names else 1.0
+        if gained >= decisions.GAIN:
+            which = f"{len(names)} of {len(open_to)} products by matrices"
+            return {"names": names, "reason": f"with {which}, a step was {gained:.2f} times as fast when measured here"}
+        return {"names": [], "reason": f"matrices were measured here and gain less than {decisions.GAIN - 1:.0%}"}
 
     return chosen_once(session, machine, {"products": sorted(open_to)}, valid, measure)
+
+
+def _gained(session: Session, names: Sequence[str]) -> float:
+    """How many times as fast passes through both networks are with these products by matrices."""
+    nets = session.bundle.gen, session.bundle.disc
+    seconds = passes(session, {way: functools.partial(apply, *nets, way) for way in ((), tuple(names))})
+    both = list(seconds.values())
+    return gain(*both) if len(both) > 1 else 1.0
 
 
 def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
@@ -174,8 +186,10 @@ def _is_quicker(layer: _Layer, product: Product) -> bool:
     for on in ways:
         FUNCTIONS[product](first, second, on)
     seconds: tuple[list[float], list[float]] = ([], [])
+    other_data = torch.zeros(_OTHER)
     for _ in range(_ROUNDS):
         for on, times in zip(ways, seconds, strict=True):
+            other_data.add_(1)  # in a step, what a layer needs was last used long ago
             started = time.perf_counter()
             FUNCTIONS[product](first, second, on)
             times.append(time.perf_counter() - started)

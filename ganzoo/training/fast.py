@@ -7,27 +7,24 @@ command gives the same run again.
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 from ganzoo import decisions
-from ganzoo.data import DataStream
 from ganzoo.decisions import Arrangement, Decision, Machine
-from ganzoo.nn import Batch, Bundle, Solo
-from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn import Bundle
 from ganzoo.reading import read_table
-from ganzoo.training import state
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import chosen_once
 from ganzoo.training.compiling import compiled
 from ganzoo.training.convolving import convolving
+from ganzoo.training.trial import gain, passes
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
@@ -37,12 +34,6 @@ _FEW_CONVOLVED: Final = 50_000
 """Weights of convolutions below which the order of memory is not worth a measurement."""
 _FEW: Final = 100_000
 """Weights below which the arithmetic is not."""
-_LONG: Final = 0.5
-"""Seconds that one pass may take; a slower one is tried with fewer samples."""
-_ROUNDS: Final = (3, 12)
-_BUDGET: Final = 0.5
-"""Seconds after which there are no more rounds than the fewest."""
-_WARM: Final = 2
 
 
 def machine_of(device: torch.device, reason: str = "asked for") -> Machine:
@@ -167,10 +158,7 @@ def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangem
     plain = open_to[0]
     if plain not in seconds:
         return {"chosen": plain, "reason": "nothing could be measured"}
-    gains = {
-        each: median(base / mine for base, mine in zip(seconds[plain], times, strict=True))
-        for each, times in seconds.items()
-    }
+    gains = {each: gain(seconds[plain], times) for each, times in seconds.items()}
     best = max(gains, key=lambda each: gains[each])
     if gains[best] >= decisions.GAIN:
         words = f"{', '.join(best)} was {gains[best]:.2f} times as fast as {', '.join(plain)} when measured here"
@@ -192,60 +180,6 @@ def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arr
 
 
 def _measure(session: Session, open_to: Sequence[Arrangement]) -> dict[Arrangement, list[float]]:
-    """Seconds of a pass in each arrangement that works, taking turns; the networks are left as they were."""
-    bundle, device, dataset = session.bundle, session.device, session.dataset
-    sides = (bundle.gen_side, bundle.disc_side)
-    share = session.settings.batch_size // session.together.world
-    real = DataStream(dataset, share, derive_seed(session.settings.seed, "trial"), device).next()
-    buffers = [{name: value.clone() for name, value in side.named_buffers()} for side in sides]
-    random, together = state.random_state(), bundle.communication
-    bundle.communication = Solo()
-    bundle.begin(0)
-    seconds: dict[Arrangement, list[float]] = {}
-    try:
-        for each in open_to:
-            with suppress(Exception):  # a network may view its activations in a way that only one layout allows
-                for _ in range(_WARM):
-                    took = _pass(bundle, real, each, device)
-                    if each == open_to[0] and took > _LONG:
-                        few = max(4, int(len(real.x) * _LONG / took))
-                        real = Batch(real.x[:few], None if real.y is None else real.y[:few])
-                seconds[each] = []
-        started = time.perf_counter()
-        for number in range(_ROUNDS[1]):
-            if number >= _ROUNDS[0] and time.perf_counter() - started > _BUDGET:
-                break
-            for each, times in seconds.items():
-                times.append(_pass(bundle, real, each, device))
-    except Exception:
-        return {}  # out of memory, say: the first step will tell, if it was not for the measurement
-    finally:
-        bundle.communication = together
-        for side in sides:
-            side.optimizer.zero_grad(set_to_none=True)
-        arrange(bundle, open_to[0])
-        with torch.no_grad():
-            for side, before in zip(sides, buffers, strict=True):
-                for name, value in side.named_buffers():
-                    value.copy_(before[name])
-        state.restore_random(random)
-    return seconds
-
-
-def _pass(bundle: Bundle, real: Batch, arrangement: Arrangement, device: torch.device) -> float:
-    """Seconds of what one step computes in the networks, forward and backward, without the optimisers."""
-    arrange(bundle, arrangement)
-    _wait(device)
-    started = time.perf_counter()
-    fake = bundle.generate(len(real.x), real.y)
-    terms = bundle.discriminator_terms(bundle.critic_pass(real, Batch(fake.x.detach(), fake.y)))
-    bundle.backward(bundle.disc_side, torch.stack(list(terms.values())).sum())
-    terms = bundle.loss.generator_terms(bundle.generator_pass(fake, real if bundle.loss.uses_real else None))
-    bundle.backward(bundle.gen_side, torch.stack(list(terms.values())).sum())
-    _wait(device)
-    return time.perf_counter() - started
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
+    """Seconds of a pass in each arrangement that works; the networks are left in the first."""
+    ways = {each: functools.partial(arrange, session.bundle, each) for each in open_to}
+    return passes(session, ways)
