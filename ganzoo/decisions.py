@@ -141,7 +141,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
-        convolutions(settings, spec, machine, Arrangement("fp32", "channels-last"))
+        convolutions(settings, spec, machine, Arrangement(open_to[0].precision, "channels-last"))
         or Decision("convolutions", _LATER, f"matrices where they are quicker; {small} torch's own"),
         Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
         tf32(settings, machine),

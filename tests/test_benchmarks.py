@@ -240,7 +240,7 @@ def test_reports_are_written_and_stay_fresh(tmp_path: Path, capsys: pytest.Captu
     rows = json.loads(found[0].read_text(encoding="utf-8"))["results"]
     for row in rows:
         assert f"| {row['contender']} | {row['milliseconds']:,.3f} | " in page
-    assert "ganzoo run --preset mnist-laptop | 3.500 | 0.707 | 0.778 |" in page
+    assert "ganzoo run --preset mnist-5min | 3.500 | 0.707 | 0.778 |" in page
     drawn = (root / report.PICTURE).read_text(encoding="utf-8")
     assert drawn.count("<rect") == sum(map(len, picture.bars({"results": rows}).values())) > 0
     assert report.PICTURE.as_posix() in (root / report.README).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, grad, jvp, vmap
 
 from ganzoo.nn.convolution import PRODUCTS, ByMatrices, Geometry, can, compute, differentiable, geometry
 
@@ -25,6 +25,8 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "pixels": (lambda: nn.Conv2d(4, 6, 1), (2, 4, 3, 3)),
     "doubling": (lambda: nn.ConvTranspose2d(5, 3, 4, 2, 1, bias=False), (2, 5, 4, 3)),
     "doubling many": (lambda: nn.ConvTranspose2d(5, 17, 4, 2, 1), (2, 5, 4, 4)),
+    "doubling many without bias": (lambda: nn.ConvTranspose2d(5, 17, 4, 2, 1, bias=False), (2, 5, 4, 4)),
+    "to one channel": (lambda: nn.ConvTranspose2d(5, 1, 4, 2, 1, bias=False), (2, 5, 4, 4)),
     "from one pixel": (lambda: nn.ConvTranspose2d(6, 17, (4, 5)), (3, 6, 1, 1)),
     "with output padding": (lambda: nn.ConvTranspose2d(3, 2, 3, 2, 1, output_padding=1), (2, 3, 4, 4)),
 }
@@ -79,13 +81,13 @@ def test_gradients_of_the_first_and_second_order_are_those_of_differences(produc
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_any_geometry(data: st.DataObject) -> None:
     def pair(low: int, high: int) -> tuple[int, int]:
         return data.draw(st.integers(low, high)), data.draw(st.integers(low, high))
 
-    kernel, stride, padding = pair(1, 4), pair(1, 3), pair(0, 2)
+    kernel, stride, padding = pair(1, 9), pair(1, 4), pair(0, 4)
     size = tuple(max(1, k - 2 * p) + data.draw(st.integers(0, 5)) for k, p in zip(kernel, padding, strict=True))
     channels = data.draw(st.sampled_from([1, 3, 16, 17]))
     x, weight = torch.randn(2, channels, *size), torch.randn(3, channels, *kernel)
@@ -107,6 +109,10 @@ def test_what_torch_computes_stays_where_it_is_asked() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
     assert layer(x[0]).shape == (3, 3, 3)  # no batch
+    assert layer(x[:0]).shape == (0, 3, 3, 3)
+    assert torch.equal(layer(input=x), F.conv2d(x, layer.weight, layer.bias))
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        layer(x[..., :2, :2])
     assert set(layer.state_dict()) == {"weight", "bias"}
 
 
@@ -143,7 +149,21 @@ def test_which_layers_can() -> None:
 
     parametrized = nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 3, 3))
     assert all(map(can, (nn.Conv2d(2, 3, 3), nn.ConvTranspose2d(2, 3, 3), parametrized)))
+
+    class Standardised(nn.Conv2d):
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return F.conv2d(x, weight - weight.mean(), bias)
+
+    wrapped, plain = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+    wrapped.forward = lambda input: 2 * nn.Conv2d.forward(wrapped, input)  # type: ignore[method-assign]
+    own = wrapped.forward
+    compute(wrapped, ())
+    assert wrapped.forward is own
+    compute(plain, PRODUCTS)
+    assert can(plain)
     refused = [
+        wrapped,
+        Standardised(2, 3, 3),
         nn.Conv2d(2, 4, 3, groups=2),
         nn.Conv2d(2, 4, 3, dilation=2),
         nn.Conv2d(2, 4, 3, padding="same"),
@@ -162,3 +182,34 @@ def test_a_geometry_tells_the_smaller_side() -> None:
     assert (on.size, on.small) == ((64, 48), (32, 24))
     layer_up = nn.ConvTranspose2d(8, 3, 4, 2, 1)
     assert geometry(layer_up, torch.zeros(1, 8, 32, 24)) == on
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own, for its decompositions
+def test_other_ways_to_differentiate_are_left_to_torch() -> None:
+    layer, plain = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
+    plain.load_state_dict(layer.state_dict())
+    compute(layer, PRODUCTS)
+    x = torch.randn(4, 2, 5, 5)
+
+    def slopes(net: nn.Module) -> Tensor:
+        def of_one(sample: Tensor) -> Tensor:
+            value: Tensor = net(sample[None]).square().sum()
+            return value
+
+        found: Tensor = vmap(grad(of_one))(x)
+        return found
+
+    def forward_mode(net: nn.Module) -> Tensor:
+        found: Tensor = jvp(net, (x,), (torch.ones_like(x),))[1]
+        return found
+
+    for way in (slopes, forward_mode):
+        torch.testing.assert_close(way(layer), way(plain))
+
+
+def test_the_output_of_an_unfolded_layer_and_slopes_may_be_clamped_in_place() -> None:
+    layer = nn.Conv2d(17, 3, 4, 2, 1)
+    compute(layer, PRODUCTS)
+    x = torch.randn(2, 17, 6, 6, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    torch.autograd.backward(slope.clamp_(-1, 1).sum())

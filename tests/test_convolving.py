@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from running import DIGITS, weights
+from torch import nn
 
 import ganzoo
 from ganzoo import decisions
 from ganzoo.api import Spec
 from ganzoo.config import Layer, resolve
 from ganzoo.decisions import PLAIN, Arrangement, Machine
-from ganzoo.nn.convolution import PRODUCTS, ByMatrices
+from ganzoo.nn.convolution import PRODUCTS, ByMatrices, Geometry
 from ganzoo.registry import registry
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session, noise
@@ -175,7 +176,9 @@ def test_a_choice_for_other_layers_is_made_anew(last: pytest.MonkeyPatch, tmp_pa
         for file in (tmp_path / "cache" / "choices").glob("*.json")
         if "names" in json.loads(file.read_text(encoding="utf-8"))
     )
-    for number, wrong in enumerate(({"names": ["disc.main.77/weight"], "reason": ""}, {"names": 3}, {})):
+    for number, wrong in enumerate(
+        ({"names": ["disc.main.77/weight"], "reason": ""}, {"names": 3}, {"names": []}, {"names": [], "reason": 1}, {})
+    ):
         file.write_text(json.dumps(wrong), encoding="utf-8")
         assert chosen(train(tmp_path, f"again-{number}")) == "disc.main.0/weight"
 
@@ -186,3 +189,28 @@ def test_a_layer_keeps_its_way_through_the_average_and_the_export(last: pytest.M
     gen = ganzoo.load(run.path)
     assert not any(isinstance(module.__dict__.get("forward"), ByMatrices) for module in gen.modules())
     assert torch.isfinite(gen(gen.latent(2, torch.Generator()))).all()
+
+
+def test_a_run_of_before_goes_on_as_it_began(last: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    last.setattr(convolving, "_quicker", lambda _: [])
+    run = train(tmp_path, "first")
+    file = run.path / "config.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["decisions"] = [each for each in record["decisions"] if each["name"] != "convolutions"]
+    file.write_text(json.dumps(record), encoding="utf-8")
+    last.setattr(convolving, "_quicker", lambda _: pytest.fail("measured"))
+    for kept in (tmp_path / "cache" / "choices").glob("*.json"):
+        kept.unlink()
+    assert chosen(ganzoo.train({}, resume=run.path, steps=5)) == PLAIN
+
+
+def test_one_layer_in_both_networks_is_one_and_names_hold_no_blanks() -> None:
+    shared = nn.Conv2d(1, 1, 3)
+    gen, disc = nn.Sequential(shared), nn.ModuleDict({"a b": nn.Conv2d(1, 1, 3), "c": shared, "d": nn.Conv2d(1, 1, 3)})
+    assert [name for name, _ in convolving._convolutions(gen, disc)] == ["gen.0", "disc.d"]
+
+
+def test_layers_with_many_patches_stay_torchs_without_a_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(convolving, "FUNCTIONS", {})
+    on = Geometry((512, 512), (4, 4), (1, 1), (0, 0))
+    assert not convolving._is_quicker(convolving._Layer("x", (64, 64, 4, 4), on, 64), "gather")

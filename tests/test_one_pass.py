@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,21 +91,39 @@ def test_what_may_be_one_pass_is(settings: dict[str, Any], why: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """Of the critic below."""
+    """Of the critic below.
 
-    mixing: bool
+    Attributes:
+        mixing: how it lets samples see each other, if at all.
+    """
+
+    mixing: str
 
 
-class Deviation(Discriminator):
-    """A critic with the deviation over its batch as one more feature (arXiv:1710.10196, section 3), by hand."""
+MIXING: dict[str, Callable[[Tensor], Tensor]] = {
+    "no": lambda x: x[:, :1],
+    "deviation": lambda x: x.std(0).mean().expand(len(x), 1),  # arXiv:1710.10196, section 3, by hand
+    "detached": lambda x: x.mean(0).detach()[:1].expand(len(x), 1),
+    "the ones before": lambda x: x.cumsum(0)[:, :1],
+}
+
+
+class Mixing(Discriminator):
+    """A critic with one more feature, behind weights that begin at zero, and a layer that is set by its first batch."""
 
     def __init__(self, config: Options, spec: Spec) -> None:
         super().__init__(spec)
-        self.mixing = config.mixing
+        self.extra = MIXING[config.mixing]
         self.last = nn.Linear(3, 1)
+        nn.init.zeros_(self.last.weight)
+        self.scale = nn.Parameter(torch.zeros(()))
+        self.ready = False
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return torch.cat((x, x.std(0).mean().expand(len(x), 1) if self.mixing else x[:, :1]), 1)
+        if not self.ready:
+            self.scale.data.copy_(x.std())
+            self.ready = True
+        return torch.cat((x * self.scale, self.extra(x)), 1)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         logits: Tensor = self.last(self.features(x)).squeeze(1)
@@ -113,11 +131,30 @@ class Deviation(Discriminator):
 
 
 @pytest.mark.parametrize("traits", [(), (MIXES_SAMPLES,)], ids=["undeclared", "declared"])
-@pytest.mark.parametrize("mixing", [True, False])
-def test_a_critic_that_mixes_samples_is_found_out(traits: tuple[str, ...], mixing: bool) -> None:
+@pytest.mark.parametrize("mixing", MIXING)
+def test_a_critic_that_mixes_samples_is_found_out_and_left_as_it_is(traits: tuple[str, ...], mixing: str) -> None:
     options = Options(mixing)
     bundle = Session(configure(data="ring", gen="mlp", disc="mlp")).bundle
-    bundle.disc = Deviation(options, bundle.spec)
-    component = Component("discriminator", "deviation", f"{__name__}:Deviation", Options, traits=traits)
-    apart = building.why_apart(Choice("test/deviation", component, options), bundle)
-    assert bool(apart) == (mixing or bool(traits))
+    bundle.disc = disc = Mixing(options, bundle.spec)
+    component = Component("discriminator", "mixing", f"{__name__}:Mixing", Options, traits=traits)
+    random = torch.default_generator.get_state()
+    apart = building.why_apart(Choice("test/mixing", component, options), bundle)
+    assert bool(apart) == (mixing != "no" or bool(traits))
+    assert not disc.ready
+    assert not any(p.any() for name, p in disc.named_parameters() if name != "last.bias")
+    assert torch.equal(random, torch.default_generator.get_state())
+
+
+def test_batches_of_which_one_has_labels_are_looked_at_apart() -> None:
+    bundle = Session(configure(data="digits", gen="cgan", disc="cgan", disc__norm="none")).bundle
+    assert not bundle.apart
+    seen: list[Tensor | None] = []
+
+    def critic(x: Tensor, y: Tensor | None) -> Tensor:
+        seen.append(y)
+        return x.flatten(1).sum(1)
+
+    x, y = torch.zeros(2, *bundle.spec.shape), torch.zeros(2, dtype=torch.int64)
+    bundle.critic_pass(Batch(x, y), Batch(x, None), critic)
+    assert len(seen) == 2
+    assert seen[0] is y

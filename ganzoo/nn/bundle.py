@@ -284,7 +284,7 @@ class Bundle:
         real_x = real.x.detach().requires_grad_() if "real" in self._leaves else real.x
         fake_x = fake.x.requires_grad_() if "fake" in self._leaves and fake.x.is_leaf else fake.x
         with self.precision.autocast():
-            if self.apart:
+            if self.apart or (real.y is None) is not (fake.y is None):
                 real_logits, fake_logits = look(real_x, real.y), look(fake_x, fake.y)
             else:
                 y = None if real.y is None or fake.y is None else torch.cat((real.y, fake.y))

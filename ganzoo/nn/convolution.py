@@ -16,6 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 Product = Literal["gather", "scatter", "weight"]
 PRODUCTS: Final[tuple[Product, ...]] = ("gather", "scatter", "weight")
@@ -78,12 +79,12 @@ def scatter(y: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
         x = _empty(shape, y)
         torch.mm(pixels, matrix, out=x.permute(0, 2, 3, 1).view(len(y), -1))
         return x
-    planes = kernel.shape[1] < _FEW
+    x, planes = _empty(shape, y), kernel.shape[1] < _FEW
     if planes:  # [C, B, H, W], whose rows are long where pixels are short
         into = y.new_zeros((shape[1], len(y), *on.size))
         taps = (matrix.t() @ pixels.t()).view(*on.kernel, -1, len(y), h, w)
     else:  # [B, H, W, C]
-        into = y.new_zeros((len(y), *on.size, shape[1]))
+        into = x.zero_().permute(0, 2, 3, 1)
         taps = (pixels @ matrix).view(len(y), h, w, *on.kernel, -1).permute(3, 4, 0, 1, 2, 5)
     for a, (rows, from_rows) in enumerate(_reached(on, 0)):
         for b, (columns, from_columns) in enumerate(_reached(on, 1)):
@@ -91,9 +92,7 @@ def scatter(y: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
                 into[..., rows, columns].add_(taps[a, b][..., from_rows, from_columns])
             else:
                 into[:, rows, columns].add_(taps[a, b][:, from_rows, from_columns])
-    if planes:
-        return into.transpose(0, 1).contiguous(memory_format=torch.channels_last)
-    return into.permute(0, 3, 1, 2)
+    return x.copy_(into.transpose(0, 1)) if planes else x
 
 
 def weight(x: Tensor, y: Tensor, on: Geometry) -> Tensor:
@@ -133,9 +132,9 @@ def _matrix(kernel: Tensor) -> Tensor:
 def _patches(x: Tensor, on: Geometry) -> Tensor:
     """What each pixel of ``y`` sees of ``x``, ``[B h w, a b C]``."""
     (rows, columns), (h, w) = on.padding, on.small
-    x = x.permute(0, 2, 3, 1)
     if rows or columns:
-        x = F.pad(x, (0, 0, columns, columns, rows, rows))
+        x = F.pad(x, (columns, columns, rows, rows))
+    x = x.permute(0, 2, 3, 1)
     batch, down, right, channel = x.stride()
     shape = (len(x), h, w, *on.kernel, x.shape[3])
     strides = (batch, down * on.stride[0], right * on.stride[1], down, right, channel)
@@ -147,7 +146,7 @@ def _reached(on: Geometry, axis: int) -> Iterator[tuple[slice, slice]]:
     size, stride, padding, small = on.size[axis], on.stride[axis], on.padding[axis], on.small[axis]
     for place in range(on.kernel[axis]):
         first = max(0, -((place - padding) // stride))
-        last = min(small, (size - 1 + padding - place) // stride + 1)
+        last = max(first, min(small, (size - 1 + padding - place) // stride + 1))
         start = first * stride + place - padding
         yield slice(start, start + (last - first) * stride, stride), slice(first, last)
 
@@ -194,21 +193,32 @@ class ByMatrices:
         self.layer = layer
         self.products = frozenset(products)
 
-    def __call__(self, x: Tensor, *more: Any) -> Tensor:
-        """What the layer's class computes."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        """What the layer's class computes, and by it where matrices do not serve."""
         layer = self.layer
-        if more or x.dim() != 4 or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
-            plain: Tensor = type(layer).forward(layer, x, *more)  # type: ignore[arg-type]
+        on = None if kwargs or len(args) != 1 else _served(layer, args[0], self.products)
+        if on is None:
+            plain: Tensor = type(layer).forward(layer, *args, **kwargs)  # type: ignore[arg-type]
             return plain
-        on = geometry(layer, x, self.products)
+        (x,) = args
         product: Product = "scatter" if isinstance(layer, nn.ConvTranspose2d) else "gather"
         y = differentiable(x, layer.weight, product, on)
         return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
 
 
+def _served(layer: Convolution, x: Tensor, products: Collection[Product]) -> Geometry | None:
+    """The geometry of a call that matrices can serve: a batch of some images, and plain reverse differentiation."""
+    if x.dim() != 4 or not x.numel() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+        return None
+    if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
+        return None
+    on = geometry(layer, x, products)
+    return on if min(on.small) > 0 and min(on.size) > 0 else None
+
+
 def geometry(layer: Convolution, x: Tensor, products: Collection[Product] = ()) -> Geometry:
     """How a layer goes over its input ``x [B, C, H, W]``."""
-    kernel, stride, padding = _pair(layer.kernel_size), _pair(layer.stride), _pair(layer.padding)
+    kernel, stride, padding = (_pair(each) for each in (layer.kernel_size, layer.stride, layer.padding))
     size = _pair(x.shape[2:])
     if isinstance(layer, nn.ConvTranspose2d):
         down, right = (
@@ -222,18 +232,26 @@ def geometry(layer: Convolution, x: Tensor, products: Collection[Product] = ()) 
 def can(module: nn.Module) -> bool:
     """Whether a module is a layer whose products may be computed by matrices."""
     for kind in (nn.Conv2d, nn.ConvTranspose2d):
-        if isinstance(module, kind) and type(module).forward is kind.forward:
-            simple = module.groups == 1 and _pair(module.dilation) == (1, 1) and module.padding_mode == "zeros"
-            return simple and not isinstance(module.padding, str)
+        if isinstance(module, kind) and all(_is_torchs(module, kind, name) for name in ("forward", "_conv_forward")):
+            pairs = module.kernel_size, module.stride, module.padding, module.dilation
+            simple = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
+            return simple and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
     return False
+
+
+def _is_torchs(module: nn.Module, kind: type[nn.Module], method: str) -> bool:
+    """Whether a method is what torch made it, in the class and in the module itself."""
+    own = module.__dict__.get(method)
+    same: bool = getattr(type(module), method, None) is getattr(kind, method, None)
+    return same and (own is None or isinstance(own, ByMatrices))
 
 
 def compute(layer: Convolution, products: Collection[Product]) -> None:
     """Let a layer compute these products by matrices from now on, and the others as its class does."""
     if products:
-        layer.forward = ByMatrices(layer, products)  # type: ignore[assignment]
-    else:
-        layer.__dict__.pop("forward", None)
+        layer.forward = ByMatrices(layer, products)  # type: ignore[method-assign]
+    elif isinstance(layer.__dict__.get("forward"), ByMatrices):
+        del layer.__dict__["forward"]
 
 
 def _pair(values: Any) -> Pair:

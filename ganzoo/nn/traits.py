@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from ganzoo.api import MIXES_SAMPLES
-from ganzoo.nn.critic_pass import Critic
 
 
 def observed_traits(module: nn.Module) -> frozenset[str]:
@@ -15,8 +16,34 @@ def observed_traits(module: nn.Module) -> frozenset[str]:
     return frozenset({MIXES_SAMPLES}) if mixing else frozenset()
 
 
-def mixes_samples(critic: Critic, x: Tensor, y: Tensor | None) -> bool:
-    """Whether the first logit depends on any other sample of the batch ``x [B, *shape]``, B at least 2."""
-    x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(x, y)[0], x)
-    return bool(gradient[1:].count_nonzero())
+def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
+    """Whether the first or the last logit depends on another sample of the batch ``x [B, *shape]``, B at least 2.
+
+    A copy of the critic is looked at, whose parameters are changed a little, lest a zero hides what it multiplies: by
+    its gradients while it trains, and by its values while it does not, where no random numbers are in the way.
+    """
+    random = torch.default_generator.get_state()
+    try:
+        critic = copy.deepcopy(critic)
+        rng = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for p in critic.parameters():
+                p.add_(0.1 * torch.randn(p.shape, generator=rng, dtype=torch.float32).to(p))
+        x = x.detach().requires_grad_()
+        logits = critic.train()(x, y)
+        firsts = torch.autograd.grad(logits[0], x, retain_graph=True)[0]
+        lasts = torch.autograd.grad(logits[-1], x)[0]
+        critic.eval()
+        with torch.no_grad():
+            whole, first, last = critic(x, y), critic(_replaced(x, 0), y), critic(_replaced(x, len(x) - 1), y)
+    finally:
+        torch.default_generator.set_state(random)
+    seen = firsts[1:].count_nonzero() + lasts[:-1].count_nonzero()
+    return bool(seen) or not (torch.equal(first[0], whole[0]) and torch.equal(last[-1], whole[-1]))
+
+
+def _replaced(x: Tensor, kept: int) -> Tensor:
+    """The batch with other samples in the places of all but one."""
+    other = -x.roll(1, 0)
+    other[kept] = x[kept]
+    return other

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import re
 import tempfile
 from pathlib import Path
@@ -333,7 +332,7 @@ def mixes_samples_as_declared(subject: Subject, spec: Spec) -> None:
     if MIXES_SAMPLES in declared:
         return  # with some options it may not
     subject.expect(
-        not mixes_samples(functools.partial(_output, network), x, y),
+        not mixes_samples(network, x, y),
         "lets a logit depend on the other samples of its batch and does not declare the trait MIXES_SAMPLES",
         "declare it, so that gradient penalties are refused in a sentence",
     )

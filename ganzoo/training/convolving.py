@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import math
+import string
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
@@ -30,6 +31,13 @@ GAIN: Final = 1.3
 WORTH: Final = 3e-4
 """Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
 _ROUNDS: Final = 5
+_PATCHES: Final = 8 * 2**20
+"""Numbers that their patches may have, which are what matrices cost in memory."""
+_MOST: Final = 64 * 2**20
+"""Numbers that the patches of a whole batch may have; a layer with more stays torch's."""
+_HOPELESS: Final = 2.0
+"""How many times as slow the first try may be."""
+_FEW: Final = 4
 _OTHER: Final = 4 * 2**20
 """Numbers that are read and written in between, more than the caches next to a core hold."""
 _OPERATIONS: Final = 5e8
@@ -55,10 +63,14 @@ class _Layer:
     batch: int
 
     @property
+    def patches(self) -> int:
+        """Numbers in the patches of one sample."""
+        return math.prod(self.kernel[1:]) * math.prod(self.on.small)
+
+    @property
     def few(self) -> int:
         """As few samples as are enough to measure."""
-        each = math.prod(self.kernel) * math.prod(self.on.small)
-        return max(1, min(self.batch, int(_OPERATIONS / each)))
+        return max(1, min(self.batch, int(_OPERATIONS / (self.patches * self.kernel[0])), _PATCHES // self.patches))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -68,7 +80,7 @@ class _Layer:
 
 
 def convolving(
-    session: Session, machine: Machine, arrangement: Arrangement, before: Callable[[], str | None]
+    session: Session, machine: Machine, arrangement: Arrangement, before: Callable[[], Mapping[str, str]]
 ) -> Decision:
     """Choose how a session computes its convolutions, which has taken no step yet, let it do so, and say why.
 
@@ -76,7 +88,7 @@ def convolving(
         session: whose networks have their arrangement.
         machine: what computes.
         arrangement: of its networks.
-        before: tells what a resumed run began with, if that is known.
+        before: tells the decisions that a resumed run began with, by name.
     """
     fixed = decisions.convolutions(session.run.config.run, session.run.spec, machine, arrangement)
     if fixed is not None:
@@ -86,17 +98,21 @@ def convolving(
     return Decision("convolutions", " ".join(said["names"]) or decisions.PLAIN, said["reason"])
 
 
-def _choose(session: Session, machine: Machine, before: str | None) -> dict[str, Any]:
+def _choose(session: Session, machine: Machine, before: Mapping[str, str]) -> dict[str, Any]:
     """Names of products, and why these, as JSON values."""
-    layers = list(_layers(session.bundle, session.settings.batch_size // session.together.world))
+    try:
+        layers = _layers(session.bundle, session.settings.batch_size // session.together.world)
+    except Exception:  # what networks do wrong is told by what checks contracts
+        return {"names": [], "reason": "the networks could not be looked into"}
     open_to = {f"{layer.name}/{product}" for layer in layers for product in PRODUCTS}
-    if before is not None:
-        names = [] if before == decisions.PLAIN else before.split()
+    if "layout" in before:
+        began = before.get("convolutions", decisions.PLAIN)
+        names = [] if began == decisions.PLAIN else began.split()
         if set(names) <= open_to:
             return {"names": names, "reason": "as the run began"}
 
     def valid(found: Choice) -> bool:
-        return isinstance(found["names"], list) and set(found["names"]) <= open_to
+        return isinstance(found["names"], list) and set(found["names"]) <= open_to and isinstance(found["reason"], str)
 
     def measure() -> Choice:
         names = _quicker(layers)
@@ -114,7 +130,7 @@ def _gained(session: Session, names: Sequence[str]) -> float:
     nets = session.bundle.gen, session.bundle.disc
     seconds = passes(session, {way: functools.partial(apply, *nets, way) for way in ((), tuple(names))})
     both = list(seconds.values())
-    return gain(*both) if len(both) > 1 else 1.0
+    return gain(*both) if len(both) == 2 else 1.0
 
 
 def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
@@ -125,20 +141,23 @@ def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
 
 
 def _convolutions(gen: nn.Module, disc: nn.Module) -> Iterator[tuple[str, Convolution]]:
-    """The layers of both networks that may compute by matrices, by name."""
+    """The layers of both networks that may compute by matrices, by name; names are kept with blanks in between."""
+    seen: set[nn.Module] = set()
     for side, net in (("gen", gen), ("disc", disc)):
         for name, module in net.named_modules():
-            if can(module):
+            if can(module) and module not in seen and not set(name) & set(string.whitespace):
+                seen.add(module)
                 yield f"{side}.{name}", module
 
 
-def _layers(bundle: Bundle, batch: int) -> Iterator[_Layer]:
+def _layers(bundle: Bundle, batch: int) -> list[_Layer]:
     """The layers with what they see in one forward pass of few samples, which leaves no trace."""
     seen: dict[str, Tensor] = {}
     modules = dict(_convolutions(bundle.gen, bundle.disc))
 
     def hook(name: str, inputs: tuple[Tensor, ...]) -> None:
-        seen.setdefault(name, inputs[0])
+        if inputs:
+            seen.setdefault(name, inputs[0])
 
     hooks = [
         module.register_forward_pre_hook(lambda _, inputs, name=name: hook(name, inputs))
@@ -147,13 +166,14 @@ def _layers(bundle: Bundle, batch: int) -> Iterator[_Layer]:
     try:
         with undisturbed((bundle.gen_side, bundle.disc_side)), torch.no_grad():
             classes = bundle.spec.num_classes
-            y = torch.zeros(2, dtype=torch.int64, device=bundle.noise.rng.device) if classes else None
-            fake = bundle.generate(2, y)
+            y = torch.zeros(_FEW, dtype=torch.int64, device=bundle.noise.rng.device) if classes else None
+            fake = bundle.generate(_FEW, y)
             bundle.critic(fake.x, y)
-            for name, x in seen.items():
-                if x.dim() == 4 and x.dtype == torch.float32:
-                    module = modules[name]
-                    yield _Layer(name, tuple(module.weight.shape), geometry(module, x), batch)
+            found = {name: (modules[name], x) for name, x in seen.items() if x.dim() == 4 and x.dtype == torch.float32}
+            return [
+                _Layer(name, tuple(module.weight.shape), geometry(module, x), batch)
+                for name, (module, x) in found.items()
+            ]
     finally:
         for handle in hooks:
             handle.remove()
@@ -177,22 +197,25 @@ def _quicker(layers: Iterable[_Layer]) -> list[str]:
 @torch.no_grad()
 def _is_quicker(layer: _Layer, product: Product) -> bool:
     """Whether a product is quicker by matrices, and by so much that it matters."""
+    if layer.patches * layer.batch > _MOST:
+        return False
     rng = torch.Generator().manual_seed(0)
     first, second, _ = (
         torch.randn(layer.shapes[role], generator=rng).contiguous(memory_format=torch.channels_last)
         for role in ROLES[product]
     )
     ways = (layer.on, layer.on._replace(by_matrices=frozenset((product,))))
-    for on in ways:
-        FUNCTIONS[product](first, second, on)
     seconds: tuple[list[float], list[float]] = ([], [])
     other_data = torch.zeros(_OTHER)
-    for _ in range(_ROUNDS):
+    for number in range(1 + _ROUNDS):
         for on, times in zip(ways, seconds, strict=True):
             other_data.add_(1)  # in a step, what a layer needs was last used long ago
             started = time.perf_counter()
             FUNCTIONS[product](first, second, on)
             times.append(time.perf_counter() - started)
-    gain = median(plain / by_matrices for plain, by_matrices in zip(*seconds, strict=True))
+        if number == 0:
+            if seconds[1][0] > _HOPELESS * seconds[0][0]:
+                return False
+            seconds = ([], [])  # the first round warms up
     saved = median(plain - by_matrices for plain, by_matrices in zip(*seconds, strict=True))
-    return gain >= GAIN and saved * layer.batch / layer.few >= WORTH
+    return gain(*seconds) >= GAIN and saved * layer.batch / layer.few >= WORTH

@@ -114,7 +114,7 @@ def settle(session: Session) -> list[Decision]:
         found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
     return [
         *found,
-        convolving(session, machine, chosen, lambda: _before(session, machine).get("convolutions")),
+        convolving(session, machine, chosen, lambda: _before(session, machine)),
         decisions.critic(bundle.apart),
         decisions.tf32(settings, machine),
         compiled(session, chosen),
