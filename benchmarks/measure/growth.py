@@ -9,6 +9,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from ganzoo import decisions
+from ganzoo.training.convolving import apply
 from ganzoo.training.loop import Session
 from measure.contenders import steps_of
 from measure.context import Context
@@ -24,10 +26,17 @@ SIZES: Final = ((32, 32, 32), (64, 32, 32), (32, 64, 32), (32, 32, 64))
 
 
 def flops_of(session: Session) -> float:
-    """Floating-point operations of one step as torch counts them: products of matrices and convolutions only."""
+    """Floating-point operations of one step as torch counts them: products of matrices and convolutions only.
+
+    Convolutions count as torch's own, however they are computed, so that the way does not change the number.
+    """
+    nets = session.bundle.gen, session.bundle.disc
+    chosen = next(each.value for each in session.decisions if each.name == "convolutions")
+    apply(*nets, ())
     session._take_step()
     with FlopCounterMode(display=False) as counter:
         session._take_step()
+    apply(*nets, () if chosen == decisions.PLAIN else chosen.split())
     return float(counter.get_total_flops())
 
 
