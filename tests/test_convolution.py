@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
-from ganzoo.nn.convolution import PRODUCTS, ByMatrices, Geometry, can, compute, differentiable, geometry
+from ganzoo.nn.convolution import (
+    PRODUCTS,
+    ByMatrices,
+    Geometry,
+    differentiable,
+    geometry,
+    may_use_matrices,
+    use_matrices,
+)
 
 LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "halving": (lambda: nn.Conv2d(3, 5, 4, 2, 1), (2, 3, 8, 6)),
@@ -60,10 +68,10 @@ def test_values_and_derivatives_are_torchs(name: str, layout: torch.memory_forma
     layer = make().to(memory_format=layout)
     x = torch.randn(shape).contiguous(memory_format=layout)
     expected = derivatives(layer, x)
-    compute(layer, products)
+    use_matrices(layer, products)
     for mine, its in zip(derivatives(layer, x), expected, strict=True):
         torch.testing.assert_close(mine, its)
-    compute(layer, ())
+    use_matrices(layer, ())
     assert torch.equal(layer(x), expected[0])
 
 
@@ -103,7 +111,7 @@ def test_any_geometry(data: st.DataObject) -> None:
 
 def test_what_torch_computes_stays_where_it_is_asked() -> None:
     layer = nn.Conv2d(2, 3, 3).float()
-    compute(layer, PRODUCTS)
+    use_matrices(layer, PRODUCTS)
     assert isinstance(layer.forward, ByMatrices)
     x = torch.randn(2, 2, 5, 5, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
@@ -118,7 +126,7 @@ def test_what_torch_computes_stays_where_it_is_asked() -> None:
 
 def test_a_copy_computes_with_its_own_weights_and_parameters_can_be_replaced() -> None:
     layer = nn.Conv2d(2, 3, 3)
-    compute(layer, PRODUCTS)
+    use_matrices(layer, PRODUCTS)
     other, x = copy.deepcopy(layer), torch.randn(1, 2, 4, 4)
     assert other.bias is not None
     with torch.no_grad():
@@ -134,7 +142,7 @@ def test_its_output_may_be_changed_in_place(name: str) -> None:
     make, shape = LAYERS[name]
     layer, x = make(), torch.randn(shape, requires_grad=True)
     expected = F.leaky_relu(layer(x), 0.2)
-    compute(layer, PRODUCTS)
+    use_matrices(layer, PRODUCTS)
     mine = nn.Sequential(layer, nn.LeakyReLU(0.2, inplace=True))(x)
     torch.testing.assert_close(mine, expected)
     slopes = [torch.autograd.grad(y.square().sum(), [x, *layer.parameters()]) for y in (mine, expected)]
@@ -148,7 +156,7 @@ def test_which_layers_can() -> None:
             return super().forward(x) * 2
 
     parametrized = nn.utils.parametrizations.spectral_norm(nn.Conv2d(2, 3, 3))
-    assert all(map(can, (nn.Conv2d(2, 3, 3), nn.ConvTranspose2d(2, 3, 3), parametrized)))
+    assert all(map(may_use_matrices, (nn.Conv2d(2, 3, 3), nn.ConvTranspose2d(2, 3, 3), parametrized)))
 
     class Standardised(nn.Conv2d):
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -157,10 +165,10 @@ def test_which_layers_can() -> None:
     wrapped, plain = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
     wrapped.forward = lambda input: 2 * nn.Conv2d.forward(wrapped, input)  # type: ignore[method-assign]
     own = wrapped.forward
-    compute(wrapped, ())
+    use_matrices(wrapped, ())
     assert wrapped.forward is own
-    compute(plain, PRODUCTS)
-    assert can(plain)
+    use_matrices(plain, PRODUCTS)
+    assert may_use_matrices(plain)
     refused = [
         wrapped,
         Standardised(2, 3, 3),
@@ -173,7 +181,7 @@ def test_which_layers_can() -> None:
         nn.Conv1d(2, 3, 3),
         nn.Linear(2, 3),
     ]
-    assert not any(map(can, refused))
+    assert not any(map(may_use_matrices, refused))
 
 
 def test_a_geometry_tells_the_smaller_side() -> None:
@@ -188,7 +196,7 @@ def test_a_geometry_tells_the_smaller_side() -> None:
 def test_other_ways_to_differentiate_are_left_to_torch() -> None:
     layer, plain = nn.Conv2d(2, 3, 3), nn.Conv2d(2, 3, 3)
     plain.load_state_dict(layer.state_dict())
-    compute(layer, PRODUCTS)
+    use_matrices(layer, PRODUCTS)
     x = torch.randn(4, 2, 5, 5)
 
     def slopes(net: nn.Module) -> Tensor:
@@ -209,7 +217,7 @@ def test_other_ways_to_differentiate_are_left_to_torch() -> None:
 
 def test_the_output_of_an_unfolded_layer_and_slopes_may_be_clamped_in_place() -> None:
     layer = nn.Conv2d(17, 3, 4, 2, 1)
-    compute(layer, PRODUCTS)
+    use_matrices(layer, PRODUCTS)
     x = torch.randn(2, 17, 6, 6, requires_grad=True)
     (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     torch.autograd.backward(slope.clamp_(-1, 1).sum())

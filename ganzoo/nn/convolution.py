@@ -59,7 +59,7 @@ def gather(x: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
     if "gather" not in on.by_matrices:
         return F.conv2d(x, kernel, None, on.stride, on.padding)
     y = _empty((len(x), len(kernel), *on.small), x)
-    torch.mm(_patches(x, on), _matrix(kernel).t(), out=_pixels(y))
+    torch.mm(_im2col(x, on), _matrix(kernel).t(), out=_pixels(y))
     return y
 
 
@@ -107,7 +107,7 @@ def weight(x: Tensor, y: Tensor, on: Geometry) -> Tensor:
         plain: Tensor = found[1]
         return plain
     kernel = _empty(shape, x)
-    torch.mm(_pixels(y).t(), _patches(x, on), out=_matrix(kernel))
+    torch.mm(_pixels(y).t(), _im2col(x, on), out=_matrix(kernel))
     return kernel
 
 
@@ -129,7 +129,7 @@ def _matrix(kernel: Tensor) -> Tensor:
     return kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1)
 
 
-def _patches(x: Tensor, on: Geometry) -> Tensor:
+def _im2col(x: Tensor, on: Geometry) -> Tensor:
     """What each pixel of ``y`` sees of ``x``, ``[B h w, a b C]``."""
     (rows, columns), (h, w) = on.padding, on.small
     if rows or columns:
@@ -185,7 +185,7 @@ class ByMatrices:
     """Stands in for the ``forward`` of a layer, and computes some of its products by matrices.
 
     Args:
-        layer: one that :func:`can` names.
+        layer: one that :func:`may_use_matrices` names.
         products: which.
     """
 
@@ -229,7 +229,7 @@ def geometry(layer: Convolution, x: Tensor, products: Collection[Product] = ()) 
     return Geometry(size, kernel, stride, padding, frozenset(products))
 
 
-def can(module: nn.Module) -> bool:
+def may_use_matrices(module: nn.Module) -> bool:
     """Whether a module is a layer whose products may be computed by matrices."""
     for kind in (nn.Conv2d, nn.ConvTranspose2d):
         if isinstance(module, kind) and all(_is_torchs(module, kind, name) for name in ("forward", "_conv_forward")):
@@ -246,7 +246,7 @@ def _is_torchs(module: nn.Module, kind: type[nn.Module], method: str) -> bool:
     return same and (own is None or isinstance(own, ByMatrices))
 
 
-def compute(layer: Convolution, products: Collection[Product]) -> None:
+def use_matrices(layer: Convolution, products: Collection[Product]) -> None:
     """Let a layer compute these products by matrices from now on, and the others as its class does."""
     if products:
         layer.forward = ByMatrices(layer, products)  # type: ignore[method-assign]

@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from ganzoo import decisions
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.nn import Bundle
-from ganzoo.nn.convolution import FUNCTIONS, PRODUCTS, ROLES, Convolution, Geometry, Product, can, compute, geometry
+from ganzoo.nn.convolution import (
+    FUNCTIONS,
+    PRODUCTS,
+    ROLES,
+    Convolution,
+    Geometry,
+    Product,
+    geometry,
+    may_use_matrices,
+    use_matrices,
+)
 from ganzoo.training.choices import Choice, chosen_once
 from ganzoo.training.probe import undisturbed
 from ganzoo.training.trial import gain, passes
@@ -137,7 +147,7 @@ def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
     """Let the networks compute by matrices what these names say, and nothing else."""
     wanted = set(names)
     for layer, module in _convolutions(gen, disc):
-        compute(module, [product for product in PRODUCTS if f"{layer}/{product}" in wanted])
+        use_matrices(module, [product for product in PRODUCTS if f"{layer}/{product}" in wanted])
 
 
 def _convolutions(gen: nn.Module, disc: nn.Module) -> Iterator[tuple[str, Convolution]]:
@@ -145,7 +155,7 @@ def _convolutions(gen: nn.Module, disc: nn.Module) -> Iterator[tuple[str, Convol
     seen: set[nn.Module] = set()
     for side, net in (("gen", gen), ("disc", disc)):
         for name, module in net.named_modules():
-            if can(module) and module not in seen and not set(name) & set(string.whitespace):
+            if may_use_matrices(module) and module not in seen and not set(name) & set(string.whitespace):
                 seen.add(module)
                 yield f"{side}.{name}", module
 
