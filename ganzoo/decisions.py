@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ganzoo.api import Spec, UsageError
+from ganzoo.api import MIXES_SAMPLES, Spec, UsageError
 
 if TYPE_CHECKING:
     from ganzoo.config import OptimConfig, RunConfig, RunSettings
@@ -30,6 +30,8 @@ OFFERED: Final = ("fp32", "bf16")
 _FUSED: Final = {"adam", "adamw", "sgd"}
 _NATIVE: Final = {"avx512_bf16", "amx_bf16"}
 PLAIN: Final = "torch's own"
+"""How convolutions are computed that no matrices compute."""
+MIXING: Final = "it mixes the samples of a batch, as batch norm does"
 _LATER: Final = "measured at the start"
 
 
@@ -143,7 +145,9 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
         convolutions(settings, spec, machine, Arrangement(open_to[0].precision, "channels-last"))
         or Decision("convolutions", _LATER, f"matrices where they are quicker; {small} torch's own"),
-        Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
+        critic(MIXING)
+        if MIXES_SAMPLES in config.disc.component.traits_of(config.disc.config, spec)
+        else Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
         tf32(settings, machine),
         Decision("compile", "on" if settings.compile else "off", "asked for" if settings.compile else "by default"),
         *optimisers(config.gen_optim, config.disc_optim, machine),

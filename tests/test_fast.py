@@ -239,3 +239,7 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
     } == set(listed)
     assert listed["precision"]["value"] == "fp16"
     assert listed["layout"]["reason"] == "points have no channels"
+    for norm, value in (("batch", "one after the other"), ("none", "found out at the start")):
+        assert main(["run", "--disc.norm", norm, "--dry-run", "--json"]) in (0, None)
+        listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
+        assert value in listed["critic"]["value"]

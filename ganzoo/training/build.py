@@ -9,7 +9,7 @@ import torch
 
 from ganzoo.api import MIXES_SAMPLES, Choice, Plan, Spec
 from ganzoo.config import RunConfig
-from ganzoo.decisions import AUTO, Arrangement
+from ganzoo.decisions import AUTO, MIXING, Arrangement
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import Communication, derive_seed
@@ -18,6 +18,7 @@ from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.registry import build
 
 _FEW: Final = 4
+"""Samples that a critic is tried with."""
 _LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -66,7 +67,7 @@ def why_apart(choice: Choice, bundle: Bundle) -> str:
     """Why the critic must look at reals and fakes one after the other, in half a sentence; empty if it need not."""
     disc, spec, device = bundle.disc, bundle.spec, bundle.precision.device
     if MIXES_SAMPLES in choice.component.traits_of(choice.config, spec) | observed_traits(disc):
-        return "it mixes the samples of a batch, as batch norm does"
+        return MIXING
     if bundle.shares_gradients:
         return "a penalty takes the gradient at one of them from their common pass"
     rng = torch.Generator().manual_seed(derive_seed("apart"))

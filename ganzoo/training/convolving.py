@@ -48,6 +48,7 @@ _MOST: Final = 64 * 2**20
 _HOPELESS: Final = 2.0
 """How many times as slow the first try may be."""
 _FEW: Final = 4
+"""Samples of the forward pass that tells what each layer sees."""
 _OTHER: Final = 4 * 2**20
 """Numbers that are read and written in between, more than the caches next to a core hold."""
 _OPERATIONS: Final = 5e8
