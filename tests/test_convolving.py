@@ -102,6 +102,14 @@ def test_every_network_of_convolutions_has_layers_that_can() -> None:
         assert len(everything(Session(config))) >= 2 * 2 * len(PRODUCTS)
 
 
+def take_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every product be quicker by matrices, whatever the clock says."""
+    for bound in ("GAIN", "WORTH"):
+        monkeypatch.setattr(convolving, bound, -1.0)
+    monkeypatch.setattr(convolving, "_HOPELESS", float("inf"))
+    monkeypatch.setattr(convolving, "_BUDGET", float("inf"))
+
+
 @pytest.fixture
 def last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Even tiny networks take channels-last, and what is chosen is remembered in a folder of the test."""
@@ -131,8 +139,7 @@ def test_measuring_leaves_no_trace_in_a_run(last: pytest.MonkeyPatch, tmp_path: 
         return 0.0
 
     last.setattr(convolving, "_gained", gained)
-    for bound in ("GAIN", "WORTH"):
-        last.setattr(convolving, bound, -1.0)
+    take_everything(last)
     measured = train(tmp_path, "measured", **{"disc.norm": "spectral"})
     assert chosen(measured) == PLAIN
     assert len(seen) == 1
@@ -142,8 +149,7 @@ def test_measuring_leaves_no_trace_in_a_run(last: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_what_is_quicker_is_found(last: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for bound in ("GAIN", "WORTH"):
-        last.setattr(convolving, bound, -1.0)
+    take_everything(last)
     names = chosen(train(tmp_path, "all")).split()
     assert len(names) == len(set(names)) >= 12
     assert {name.rpartition("/")[2] for name in names} == set(PRODUCTS)
