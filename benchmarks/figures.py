@@ -45,6 +45,8 @@ COLUMNS: Final[dict[str, tuple[tuple[str, Cell], ...]]] = {
         ("share of the peak, %", number("figures.share_of_peak", 1, 100)),
     ),
     "precision": (("ms a step", MS[1]), ("speed-up", speed_up), SPREAD),
+    "critic": (("ms a step", MS[1]), ("speed-up", speed_up), SPREAD),
+    "convolutions": (MS, RATIO, SPREAD, ("products by matrices", number("figures.products", 0))),
     "unrolled": (("ms a step", MS[1]), RATIO, ("peak memory, MB", number("figures.peak_mb"))),
     "sizes": (
         ("ms a step", MS[1]),
@@ -246,8 +248,11 @@ GOALS: Final = (
 
 
 def goals(measured: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Promise, limit, number and verdict, for one machine."""
+    """Promise, limit, number and verdict, for one machine and what it measured."""
+    parts = {row["part"] for row in measured["results"]}
     for goal in GOALS:
+        if goal.part not in parts:
+            continue
         row = next(
             (
                 row
@@ -285,6 +290,8 @@ def goal_tables(measured: Sequence[Mapping[str, Any]], quality: Sequence[Mapping
         *((each["machine"], list(goals(each))) for each in measured),
         *((each["machine"], list(goals_of_quality(each))) for each in quality),
     ]:
+        if not rows:
+            continue
         yield f"On {name_of(machine)}:"
         yield ""
         yield "| | promised | measured | |"

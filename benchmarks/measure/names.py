@@ -12,6 +12,8 @@ PART_NAMES: Final = (
     "pipeline",
     "peak",
     "precision",
+    "critic",
+    "convolutions",
     "zoo",
     "unrolled",
     "sizes",

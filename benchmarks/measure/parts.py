@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from measure.choices import convolutions, critic
 from measure.context import Context
 from measure.growth import sizes, unrolling
 from measure.loops import overhead, precision, tutorial, zoo
@@ -23,6 +24,8 @@ _ALL = (
     pipeline,
     peak,
     precision,
+    critic,
+    convolutions,
     zoo,
     unrolling,
     sizes,
