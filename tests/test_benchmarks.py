@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ import report
 import torch
 import tutorial
 from measure import growth, processes
+from measure.apart import apart
+from measure.contenders import OurLoop
 from measure.context import Context
 from measure.flops import dcgan_forward, dcgan_parameters, dcgan_step
 from measure.names import PART_NAMES
@@ -306,3 +309,16 @@ def test_the_page_is_fresh() -> None:
 def test_the_report_reads_without_torch() -> None:
     code = "import sys; sys.path.insert(0, 'benchmarks'); import report; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_a_contender_may_have_a_process_of_its_own(context: Context) -> None:
+    for as_in_a_run in (False, True):
+        turn = apart(context, OurLoop, RING.of_run(context), as_in_a_run=as_in_a_run)
+        times = take_turns({"there": turn}, 0.0, least=2)
+        assert all(seconds > 0 for seconds in times["there"])
+    assert len(multiprocessing.active_children()) == 2
+    broken = apart(context, OurLoop, {"data": "nonsense"})
+    with pytest.raises(RuntimeError, match="nonsense"):
+        broken.work(1)
+    context.close()
+    assert not multiprocessing.active_children()

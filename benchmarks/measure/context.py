@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ class Context:
         device: what to compute on.
         folder: for runs and data; removed at the end.
         small: tiny networks and two rounds, which only show that everything works.
+        at_close: what else is to be done then.
     """
 
     seconds: float
     device: torch.device
     folder: Path
     small: bool = False
+    at_close: list[Callable[[], None]] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -71,7 +74,9 @@ class Context:
         return against(name, self.times(contenders))
 
     def close(self) -> None:
-        """Give the runs back."""
+        """Give the runs back, and end what else was begun."""
+        while self.at_close:
+            self.at_close.pop()()
         for run in self._runs:
             if run.lock is not None:
                 run.lock.release()

@@ -12,6 +12,7 @@ PART_NAMES: Final = (
     "pipeline",
     "peak",
     "precision",
+    "allocator",
     "critic",
     "convolutions",
     "zoo",

@@ -101,6 +101,7 @@ def start(
         if config.run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
+        from ganzoo.training.allocator import freed_memory
         from ganzoo.training.alone import join
         from ganzoo.training.device import resolve_device
         from ganzoo.training.fast import machine_of, slow_precision, switches
@@ -119,11 +120,13 @@ def start(
         if together.world > 1:
             say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
         notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
-        decided = of_machine(machine_of(device, choice.reason))
+        machine = machine_of(device, choice.reason)
+        decided = of_machine(machine)
         with (
             together,
             _opened(config, spec, resume, notes, together=together, say=say) as run,
             switches(settings, device),
+            freed_memory(machine),
         ):
             together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
             try:

@@ -1,0 +1,89 @@
+"""A contender in a process of its own: its allocator, its threads and its heap are not those of the others."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Final
+
+import torch
+
+from ganzoo.training.allocator import freed_memory
+from ganzoo.training.fast import machine_of
+from measure.context import Context
+from measure.timing import Turn, Work, as_turn
+
+_SPAWN: Final = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What the other process is to make, and how it is to be."""
+
+    make: Callable[..., Work | Turn]
+    given: tuple[Any, ...]
+    context: tuple[Any, ...]
+    threads: int
+    workers: str
+    as_in_a_run: bool
+
+
+def apart(context: Context, make: Callable[..., Work | Turn], *given: Any, as_in_a_run: bool = False) -> Turn:
+    """A contender that another process makes and works for.
+
+    Args:
+        context: the process ends when it is closed.
+        make: a function of a module, or a class; it is called with a context and ``given``.
+        given: to be pickled.
+        as_in_a_run: whether freed memory is kept there as a run keeps it, or left to the system.
+    """
+    ours, theirs = _SPAWN.Pipe()
+    same = (context.seconds, context.device, context.folder, context.small)
+    workers = multiprocessing.get_start_method()
+    order = _Order(make, given, same, torch.get_num_threads(), workers, as_in_a_run)
+    process = _SPAWN.Process(target=_serve, args=(theirs, order))
+    process.start()
+    theirs.close()
+
+    def ask(what: str, n: int) -> None:
+        ours.send((what, n))
+        try:
+            problem = ours.recv()
+        except EOFError:
+            problem = f"the process of {make.__name__} is gone"
+        if problem:
+            raise RuntimeError(problem)
+
+    def leave() -> None:
+        ours.close()
+        process.join()
+
+    context.at_close.append(leave)
+    return Turn(lambda n: ask("work", n), before=lambda n: ask("before", n))
+
+
+def _serve(line: Connection, order: _Order) -> None:
+    """Make the contender and do what is asked for, until nobody asks any more."""
+    torch.set_num_threads(order.threads)
+    multiprocessing.set_start_method(order.workers, force=True)  # else a loader's workers are spawned in spawned ones
+    context = Context(*order.context)
+    with ExitStack() as stack:
+        stack.callback(context.close)
+        if order.as_in_a_run:
+            stack.enter_context(freed_memory(machine_of(context.device)))
+        turn: Turn | None = None
+        while True:
+            try:
+                what, n = line.recv()
+            except EOFError:
+                return
+            try:
+                turn = turn or as_turn(order.make(context, *order.given))
+                {"work": turn.work, "before": turn.before}[what](n)
+                line.send("")
+            except Exception:
+                line.send(traceback.format_exc())
