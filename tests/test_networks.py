@@ -326,3 +326,24 @@ def test_every_torchvision_model_with_batch_norm_is_known_by_name() -> None:
             settings = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
             network = models.get_model(name, weights=None, **settings)
             assert mixes == (MIXES_SAMPLES in observed_traits(network)), name
+
+
+@pytest.mark.parametrize("side", [8, 12, 28])
+@pytest.mark.parametrize("norm", ["batch", "spectral", "none"])
+def test_the_label_of_cgan_is_constant_channels(side: int, norm: str) -> None:
+    """Against the definition: the channels are made, joined to the sample, and convolved."""
+    spec = Spec((2, side, side), 5)
+    disc = disc_named("cgan", spec, norm=norm).double().eval()  # the power iteration of spectral norm stands still
+    x, y = torch.randn(7, *spec.shape, dtype=torch.double, requires_grad=True), torch.arange(7) % 5
+    label = nn.functional.one_hot(y, 5).double()[:, :, None, None].expand(-1, -1, side, side)
+
+    def derivatives(logits: Tensor) -> list[Tensor]:
+        (first,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+        wanted = [x, *disc.parameters()]
+        second = torch.autograd.grad((logits + first.square().flatten(1).sum(1)).square().sum(), wanted)
+        return [logits, first, *second]
+
+    main: Any = disc.main
+    for ours, plain in zip(derivatives(disc(x, y)), derivatives(main(torch.cat([x, label], 1)).flatten()), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(disc.features(x, y), main[:-1](torch.cat([x, label], 1)).flatten(1))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.api import Spec, UsageError
@@ -64,19 +67,37 @@ class CganDiscriminator(Discriminator):
         Raises:
             UsageError: ``y`` is None.
         """
-        logits: Tensor = self.main(self._join(x, y))
+        logits: Tensor = self.main[1:](self._first(x, y))
         return logits.flatten()
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The last activations, ``[B, F]``."""
-        maps: Tensor = self.main[:-1](self._join(x, y))
+        maps: Tensor = self.main[1:-1](self._first(x, y))
         return maps.flatten(1)
 
-    def _join(self, x: Tensor, y: Tensor | None) -> Tensor:
-        label = one_hot(y, self.num_classes, like=x)
-        if self.spec.is_image:
-            label = label[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return torch.cat([x, label], 1)
+    def _first(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """The first layer's output for the sample and its label."""
+        label, layer = one_hot(y, self.num_classes, like=x), self.main[0]
+        if isinstance(layer, nn.Conv2d):
+            return convolve_beside(layer, x, label)
+        joint: Tensor = layer(torch.cat([x, label], 1))
+        return joint
+
+
+def convolve_beside(layer: nn.Conv2d, x: Tensor, constants: Tensor) -> Tensor:
+    """What a convolution makes of ``x [B, C, H, W]`` followed by the channels of ``constants [B, K]``, each constant.
+
+    It is linear, and of a constant channel it sees only which places of its kernel lie within the image. So its kernels
+    are first weighted by the constants, ``[B, O, a b]``, and the ``K`` channels are never made: a batch costs what one
+    more channel would, however many classes there are.
+    """
+    image, constant = torch.split(layer.weight, [x.shape[1], constants.shape[1]], 1)
+    how: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding}
+    within = F.unfold(x.new_ones(1, 1, *x.shape[2:]), layer.kernel_size, **how)[0]  # [a b, h w]
+    y = F.conv2d(x, image, layer.bias, **how)
+    kernels = constants @ constant.transpose(0, 1).flatten(1)
+    maps: Tensor = kernels.view(*y.shape[:2], -1) @ within
+    return y + maps.view(y.shape)
 
 
 def _num_classes(spec: Spec) -> int:
