@@ -30,9 +30,10 @@ from ganzoo.files import write_text
 FORMAT: Final = "ganzoo-quality/1"
 HERE: Final = Path(__file__).parent
 REFERENCE: Final = {"mnist": "mnist:test", "digits": "digits"}
+_NO_LABELS: Final = ("--gen", "dcgan", "--disc", "dcgan")
 OURS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "mnist": {"ganzoo": ("--preset", "mnist-5min")},
-    "digits": {"ganzoo": ("--data", "digits", "--steps", "1000000000")},
+    "mnist": {"ganzoo": ("--preset", "mnist-5min"), "ganzoo-unlabelled": ("--preset", "mnist-5min", *_NO_LABELS)},
+    "digits": {"ganzoo": ("--preset", "digits-5min"), "ganzoo-unlabelled": ("--preset", "digits-5min", *_NO_LABELS)},
 }
 """Command lines of ours by data; a preset that is added to one of them competes, too."""
 
