@@ -62,6 +62,12 @@ COLUMNS: Final[dict[str, tuple[tuple[str, Cell], ...]]] = {
         ("images/s", number("figures.images_per_s", 0)),
         ("throughput by the first's", number("figures.gain")),
     ),
+    "images": (
+        MS,
+        RATIO,
+        ("peak memory, MB", number("figures.peak_mb", 0)),
+        ("images/s", number("figures.images_per_s", 0)),
+    ),
     "memory": (
         ("peak over the imports, MB", number("figures.peak_over_imports_mb", 0)),
         ("imports, MB", number("figures.imports_mb", 0)),
@@ -243,6 +249,8 @@ GOALS: Final = (
     Goal("MLP on the ring by a bare loop", "overhead", "MLP on the ring", "ganzoo", _own("ratio"), 1.1, False),
     Goal("`ganzoo --help`", "start-up", "start-up", "ganzoo --help", _own("milliseconds"), 150, False, " ms"),
     Goal("`ganzoo --help` by a bare import of click", "start-up", "start-up", "ganzoo --help", _own("ratio"), 4, False),
+    Goal("Second start on many images", "images", "to the first", "second start", _own("ratio"), 0.1, False),
+    Goal("Opening a copy of them", "images", "opening", "in one", _own("milliseconds"), 10, False, " ms"),
     Goal("First step on digits", "first-step", "time to", "ganzoo run", _own("milliseconds", 1e-3), 5, False, " s"),
 )
 """What must hold on the machine that measures. The goals of quality are told by :func:`goals_of_quality`."""

@@ -20,4 +20,5 @@ PART_NAMES: Final = (
     "sizes",
     "processes",
     "memory",
+    "images",
 )

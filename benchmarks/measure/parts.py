@@ -8,6 +8,7 @@ from typing import Final
 from measure.choices import allocator, convolutions, critic
 from measure.context import Context
 from measure.growth import sizes, unrolling
+from measure.images import images
 from measure.loops import overhead, precision, tutorial, zoo
 from measure.memory import memory
 from measure.names import PART_NAMES
@@ -32,5 +33,6 @@ _ALL = (
     sizes,
     processes,
     memory,
+    images,
 )
 PARTS: Final[dict[str, Callable[[Context], Iterator[Result]]]] = dict(zip(PART_NAMES, _ALL, strict=True))

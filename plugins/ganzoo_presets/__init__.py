@@ -41,7 +41,7 @@ def ganzoo_presets() -> Iterator[Preset]:
             "run.steps": 4000,
         },
     )
-    for data, steps in (("mnist", 4000), ("digits", 6000)):
+    for data, width, lr, steps in (("mnist", 32, 0.0064, 4000), ("digits", 64, 0.0032, 6000)):
         yield Preset(
             f"{data}-5min",
             f"{data} with their labels in five minutes on two slow cores: large learning rates that fall to zero.",
@@ -50,10 +50,10 @@ def ganzoo_presets() -> Iterator[Preset]:
                 "gen": "cgan",
                 "disc": "cgan",
                 "loss": "hinge",
-                "gen.width": 32,
-                "disc.width": 32,
-                "gen_optim.lr": 0.0064,
-                "disc_optim.lr": 0.0016,
+                "gen.width": width,
+                "disc.width": width,
+                "gen_optim.lr": lr,
+                "disc_optim.lr": lr / 4,
                 "gen_optim.decay_steps": steps,
                 "disc_optim.decay_steps": steps,
                 "run.steps": steps,

@@ -1,0 +1,137 @@
+"""Many images: the second start beside the first, a prepared copy, and what streaming costs.
+
+The caches and the copies are the bench's own. What a first start does is done once only, so it is measured once.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+import numpy as np
+from PIL import Image
+
+from ganzoo.data import DataStream
+from ganzoo.registry import build, registry
+from measure.context import Context
+from measure.startup import LEAVE
+from measure.timing import Result, Turn, Work
+
+COUNT: Final = 100_000
+SIDE: Final = 64
+BATCH: Final = 64
+ROUNDS: Final = 3
+_SHARD: Final = 16
+"""Megabytes of a file of the copy in many."""
+
+
+def images(context: Context) -> Iterator[Result]:
+    """Starts of runs on a folder, on its copy, and streamed; then batches, and opening, side by side."""
+    count = 300 if context.small else COUNT
+    source = context.folder / "images"
+    make(source, count)
+    title, rounds = f"to the first step, {count:,} PNGs of {SIDE}x{SIDE}", 1 if context.small else ROUNDS
+    with _cache(context, "streamed"):
+        words = (*_run(context, source), "--data.memory", "stream")
+        yield from _starts(f"{title}, streamed", words, rounds)
+    with _cache(context, "held"):
+        yield from _starts(title, _run(context, source), rounds)
+        copies = {"in one file": context.folder / "one", "in many files": context.folder / "many"}
+        rows = [
+            _once(f"ganzoo data prepare, {name}", "whole command", ("data", "prepare", str(source), str(out), *more))
+            for (name, out), more in zip(copies.items(), ((), ("--shard-size", str(_SHARD))), strict=True)
+        ]
+        for row in rows:
+            row.figures["images_per_s"] = count / row.figures["s"]
+        yield from rows
+        yield from context.compare("opening", {name: _opening(path) for name, path in copies.items()})
+        batches: dict[str, Work | Turn] = {"in memory": _batches("folder", path=str(source), memory="hold")}
+        batches |= {f"a copy {name}": _batches("prepared", path=str(path)) for name, path in copies.items()}
+        for workers in (0, 1, 2):
+            stream = _batches("folder", path=str(source), memory="stream", workers=workers)
+            batches[f"streamed by {workers} processes" if workers else "streamed by threads"] = stream
+        yield from context.compare(f"a batch of {BATCH}", batches)
+
+
+def _cache(context: Context, name: str) -> Any:
+    """A cache of its own, so that a first start is one."""
+    return patch.dict(os.environ, {"GANZOO_CACHE": str(context.folder / "caches" / name)})
+
+
+def make(folder: Path, count: int) -> None:
+    """PNGs in ten folders, with some structure, as pictures have."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / str(number % 10) / f"{number:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+
+
+def _run(context: Context, source: Path) -> tuple[str, ...]:
+    """The words of a run that leaves after its first step; narrow networks, so that it is the data that count."""
+    narrow = ("--gen.width", "8", "--disc.width", "8", "--device", str(context.device))
+    out = ("--out", str(context.folder / "started"), "-p", str(LEAVE))
+    return "run", "--data", str(source), *narrow, *out
+
+
+def _starts(title: str, words: tuple[str, ...], rounds: int) -> Iterator[Result]:
+    """The first start, and the median of some that follow it."""
+    first = _once(title, "first start", words)
+    seconds = sorted((_once(title, "second start", words) for _ in range(rounds)), key=lambda row: row.figures["s"])
+    yield first
+    low, second, high = seconds[0], seconds[rounds // 2], seconds[-1]
+    second.low, second.ratio, second.high = (row.figures["s"] / first.figures["s"] for row in (low, second, high))
+    second.base, second.rounds = first.contender, rounds
+    yield second
+
+
+def _once(title: str, name: str, words: tuple[str, ...]) -> Result:
+    """One process of the command line, with its peak of memory where the system tells it."""
+    begun = time.perf_counter()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ganzoo", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    assert child.stderr is not None
+    said = child.stderr.read()
+    figures: dict[str, float] = {}
+    if sys.platform != "win32":
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        figures["peak_mb"] = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    if child.wait():
+        raise RuntimeError(f"ganzoo {' '.join(words)} failed with {child.returncode}: {said.decode()[-2000:]}")
+    seconds = time.perf_counter() - begun
+    return Result(title, name, name, 1e3 * seconds, 1.0, 1.0, 1.0, 1, {"s": seconds, **figures})
+
+
+def _dataset(name: str, **options: Any) -> Any:
+    choice = registry().choose("dataset", name, options)
+    return build(choice, choice.component.spec(choice.config))
+
+
+def _opening(copy: Path) -> Work:
+    """To open a copy, again and again."""
+
+    def work(n: int) -> None:
+        for _ in range(n):
+            _dataset("prepared", path=str(copy))
+
+    return work
+
+
+def _batches(name: str, **options: Any) -> Work:
+    """Batches of a data set, one after the other."""
+    stream = DataStream(_dataset(name, **options), BATCH, 0)
+
+    def work(n: int) -> None:
+        for _ in range(n):
+            stream.next()
+
+    return work
