@@ -113,7 +113,9 @@ def _once(title: str, name: str, words: tuple[str, ...]) -> Result:
 
 def _dataset(name: str, **options: Any) -> Any:
     choice = registry().choose("dataset", name, options)
-    return build(choice, choice.component.spec(choice.config))
+    spec = choice.component.spec
+    assert spec is not None
+    return build(choice, spec(choice.config))
 
 
 def _opening(copy: Path) -> Work:
