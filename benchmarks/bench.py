@@ -1,7 +1,8 @@
 """Every figure of speed, as ratios of things measured side by side: one table, and JSON for ``report.py``.
 
-``python benchmarks/bench.py`` takes about twelve minutes; ``--seconds`` sets how long each comparison may take and
-``--parts`` which are made. ``--small`` has tiny networks and shows only that everything works.
+``python benchmarks/bench.py`` takes about twenty minutes and 5 GB of disk; ``--seconds`` sets how long
+each comparison may take and ``--parts`` which are made. ``--small`` has tiny networks and shows only that everything
+works.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,11 +100,12 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(err))
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # as a run and the official example do
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        context = Context(asked.seconds, device, Path(name), asked.small)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        closing(Context(asked.seconds, device, Path(name), asked.small)) as context,
+    ):
         if asked.alone:
             print(alone(context, *asked.alone))
-            context.close()
         else:
             with freed_memory(machine_of(device)):  # as in a run
                 measured(context, parts, asked.json)

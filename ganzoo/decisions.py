@@ -36,8 +36,12 @@ PLAIN: Final = "torch's own"
 MIXING: Final = "it mixes the samples of a batch, as batch norm does"
 _LATER: Final = "measured at the start"
 _GIVEN_BACK: Final = "left to the system"
-_MALLOC: Final = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
-"""Variables by which a user tells glibc how to do it."""
+_MALLOC: Final = {
+    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_"), "0123456789"),
+    "GLIBC_TUNABLES": ("malloc.trim_threshold", "malloc.mmap_threshold", "malloc.top_pad"),
+    "LD_PRELOAD": ("malloc",),
+}
+"""Variables by which a user tells glibc how to do it, or has another allocator, and the words that mean that."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +175,12 @@ def of_machine(machine: Machine) -> list[Decision]:
 
 def memory(machine: Machine) -> Decision:
     """What becomes of main memory that a step frees."""
-    said = [name for name in _MALLOC if "malloc" in f"{name}={os.environ.get(name, '')}".lower() and name in os.environ]
     if machine.kind != "cpu":
         return Decision("memory", _GIVEN_BACK, "tensors have memory of their own there")
-    if said:
-        return Decision("memory", _GIVEN_BACK, f"{said[0]} says how")
+    for name, words in _MALLOC.items():
+        said = os.environ.get(name, "")
+        if any(word in said for word in words):
+            return Decision("memory", _GIVEN_BACK, f"{name} says how")
     if not _has_glibc():
         return Decision("memory", _GIVEN_BACK, "only glibc is told otherwise")
     return Decision("memory", KEPT, "glibc would give it back to the system and fetch it anew, step by step")

@@ -347,3 +347,4 @@ def test_the_label_of_cgan_is_constant_channels(side: int, norm: str) -> None:
     for ours, plain in zip(derivatives(disc(x, y)), derivatives(main(torch.cat([x, label], 1)).flatten()), strict=True):
         torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(disc.features(x, y), main[:-1](torch.cat([x, label], 1)).flatten(1))
+    assert disc(x[:0], y[:0]).shape == (0,)

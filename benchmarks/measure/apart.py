@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import traceback
 from collections.abc import Callable
@@ -29,6 +30,7 @@ class _Order:
     context: tuple[Any, ...]
     threads: int
     workers: str
+    benchmark: bool
     as_in_a_run: bool
 
 
@@ -43,18 +45,18 @@ def apart(context: Context, make: Callable[..., Work | Turn], *given: Any, as_in
     """
     ours, theirs = _SPAWN.Pipe()
     same = (context.seconds, context.device, context.folder, context.small)
-    workers = multiprocessing.get_start_method()
-    order = _Order(make, given, same, torch.get_num_threads(), workers, as_in_a_run)
+    switches = (torch.get_num_threads(), multiprocessing.get_start_method(), torch.backends.cudnn.benchmark)
+    order = _Order(make, given, same, *switches, as_in_a_run)
     process = _SPAWN.Process(target=_serve, args=(theirs, order))
     process.start()
     theirs.close()
 
     def ask(what: str, n: int) -> None:
-        ours.send((what, n))
         try:
+            ours.send((what, n))
             problem = ours.recv()
-        except EOFError:
-            problem = f"the process of {make.__name__} is gone"
+        except (EOFError, OSError):
+            problem = f"The process of {make.__name__} is gone."
         if problem:
             raise RuntimeError(problem)
 
@@ -68,7 +70,9 @@ def apart(context: Context, make: Callable[..., Work | Turn], *given: Any, as_in
 
 def _serve(line: Connection, order: _Order) -> None:
     """Make the contender and do what is asked for, until nobody asks any more."""
+    logging.disable(logging.WARNING)
     torch.set_num_threads(order.threads)
+    torch.backends.cudnn.benchmark = order.benchmark
     multiprocessing.set_start_method(order.workers, force=True)  # else a loader's workers are spawned in spawned ones
     context = Context(*order.context)
     with ExitStack() as stack:
@@ -79,7 +83,7 @@ def _serve(line: Connection, order: _Order) -> None:
         while True:
             try:
                 what, n = line.recv()
-            except EOFError:
+            except (EOFError, OSError):
                 return
             try:
                 turn = turn or as_turn(order.make(context, *order.given))

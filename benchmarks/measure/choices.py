@@ -14,7 +14,7 @@ from ganzoo.training.fast import machine_of
 from measure.apart import apart
 from measure.contenders import OurLoop
 from measure.context import Context
-from measure.timing import Result, Turn, Work
+from measure.timing import Result, Work
 from measure.workloads import CHANNELS_LAST, DCGAN_28, DCGAN_32, DCGAN_64, MLP_28, PLAIN, RING
 
 SHAPES: Final = (
@@ -51,10 +51,10 @@ def critic(context: Context) -> Iterator[Result]:
         (DCGAN_32, {"disc.norm": "none"}),
     ):
         settings = workload.of_run(context, {**PLAIN, **norm})
-        apart, together = OurLoop(context, settings), OurLoop(context, settings)
+        one_by_one, together = OurLoop(context, settings), OurLoop(context, settings)
         assert not together.session.bundle.apart
-        apart.session.bundle.apart = "to compare"
-        yield from context.compare(workload.name, {"one after the other": apart, "in one pass": together})
+        one_by_one.session.bundle.apart = "to compare"
+        yield from context.compare(workload.name, {"one after the other": one_by_one, "in one pass": together})
 
 
 def convolutions(context: Context) -> Iterator[Result]:
@@ -72,13 +72,15 @@ def convolutions(context: Context) -> Iterator[Result]:
         rows[1].figures["products"] = float(len(names))
         yield from rows
     for title, kernel, on in SHAPES:
-        contenders: dict[str, Work | Turn] = {}
         for product in PRODUCTS:
-            for way, by_matrices in (("torch's own", frozenset[Product]()), ("matrices", frozenset((product,)))):
-                contenders[f"{product}, {way}"] = _product(
-                    context, product, kernel, on._replace(by_matrices=by_matrices)
-                )
-        yield from context.compare(title, contenders)
+            ways = {"torch's own": frozenset[Product](), "matrices": frozenset((product,))}
+            yield from context.compare(
+                f"{product}, {title}",
+                {
+                    way: _product(context, product, kernel, on._replace(by_matrices=by_matrices))
+                    for way, by_matrices in ways.items()
+                },
+            )
 
 
 def _product(context: Context, product: Product, kernel: tuple[int, ...], on: Geometry) -> Work:

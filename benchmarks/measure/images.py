@@ -10,9 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-from unittest.mock import patch
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ COUNT: Final = 100_000
 SIDE: Final = 64
 BATCH: Final = 64
 ROUNDS: Final = 3
+_CACHE: Final = "GANZOO_CACHE"
 _SHARD: Final = 16
 """Megabytes of a file of the copy in many."""
 
@@ -36,12 +37,11 @@ def images(context: Context) -> Iterator[Result]:
     count = 300 if context.small else COUNT
     source = context.folder / "images"
     make(source, count)
-    title, rounds = f"to the first step, {count:,} PNGs of {SIDE}x{SIDE}", 1 if context.small else ROUNDS
-    with _cache(context, "streamed"):
-        words = (*_run(context, source), "--data.memory", "stream")
-        yield from _starts(f"{title}, streamed", words, rounds)
-    with _cache(context, "held"):
-        yield from _starts(title, _run(context, source), rounds)
+    title, rounds = f"{count:,} PNGs of {SIDE}x{SIDE}, to the first step", 1 if context.small else ROUNDS
+    with _cache(context, "stream"):
+        yield from _starts(f"streamed, {title}", _run(context, source, "stream"), rounds)
+    with _cache(context, "hold"):
+        yield from _starts(f"in memory, {title}", _run(context, source, "hold"), rounds)
         copies = {"in one file": context.folder / "one", "in many files": context.folder / "many"}
         rows = [
             _once(f"ganzoo data prepare, {name}", "whole command", ("data", "prepare", str(source), str(out), *more))
@@ -51,17 +51,25 @@ def images(context: Context) -> Iterator[Result]:
             row.figures["images_per_s"] = count / row.figures["s"]
         yield from rows
         yield from context.compare("opening", {name: _opening(path) for name, path in copies.items()})
-        batches: dict[str, Work | Turn] = {"in memory": _batches("folder", path=str(source), memory="hold")}
-        batches |= {f"a copy {name}": _batches("prepared", path=str(path)) for name, path in copies.items()}
+        batches: dict[str, Work | Turn] = {"in memory": _batches(context, "folder", path=str(source), memory="hold")}
+        batches |= {f"a copy {name}": _batches(context, "prepared", path=str(path)) for name, path in copies.items()}
         for workers in (0, 1, 2):
-            stream = _batches("folder", path=str(source), memory="stream", workers=workers)
+            stream = _batches(context, "folder", path=str(source), memory="stream", workers=workers)
             batches[f"streamed by {workers} processes" if workers else "streamed by threads"] = stream
         yield from context.compare(f"a batch of {BATCH}", batches)
 
 
-def _cache(context: Context, name: str) -> Any:
+@contextmanager
+def _cache(context: Context, name: str) -> Iterator[None]:
     """A cache of its own, so that a first start is one."""
-    return patch.dict(os.environ, {"GANZOO_CACHE": str(context.folder / "caches" / name)})
+    before = os.environ.get(_CACHE)
+    os.environ[_CACHE] = str(context.folder / "caches" / name)
+    try:
+        yield
+    finally:
+        del os.environ[_CACHE]
+        if before is not None:
+            os.environ[_CACHE] = before
 
 
 def make(folder: Path, count: int) -> None:
@@ -74,11 +82,11 @@ def make(folder: Path, count: int) -> None:
         Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
 
 
-def _run(context: Context, source: Path) -> tuple[str, ...]:
+def _run(context: Context, source: Path, memory: str) -> tuple[str, ...]:
     """The words of a run that leaves after its first step; narrow networks, so that it is the data that count."""
     narrow = ("--gen.width", "8", "--disc.width", "8", "--device", str(context.device))
     out = ("--out", str(context.folder / "started"), "-p", str(LEAVE))
-    return "run", "--data", str(source), *narrow, *out
+    return "run", "--data", str(source), "--data.memory", memory, *narrow, *out
 
 
 def _starts(title: str, words: tuple[str, ...], rounds: int) -> Iterator[Result]:
@@ -95,17 +103,16 @@ def _starts(title: str, words: tuple[str, ...], rounds: int) -> Iterator[Result]
 def _once(title: str, name: str, words: tuple[str, ...]) -> Result:
     """One process of the command line, with its peak of memory where the system tells it."""
     begun = time.perf_counter()
-    child = subprocess.Popen(
-        [sys.executable, "-m", "ganzoo", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert child.stderr is not None
-    said = child.stderr.read()
     figures: dict[str, float] = {}
-    if sys.platform != "win32":
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        figures["peak_mb"] = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    if child.wait():
+    command = [sys.executable, "-m", "ganzoo", *words]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
+        assert child.stderr is not None
+        said = child.stderr.read()
+        if sys.platform != "win32":
+            _, status, usage = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            figures["peak_mb"] = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    if child.returncode:
         raise RuntimeError(f"ganzoo {' '.join(words)} failed with {child.returncode}: {said.decode()[-2000:]}")
     seconds = time.perf_counter() - begun
     return Result(title, name, name, 1e3 * seconds, 1.0, 1.0, 1.0, 1, {"s": seconds, **figures})
@@ -128,12 +135,17 @@ def _opening(copy: Path) -> Work:
     return work
 
 
-def _batches(name: str, **options: Any) -> Work:
-    """Batches of a data set, one after the other."""
-    stream = DataStream(_dataset(name, **options), BATCH, 0)
+def _batches(context: Context, name: str, **options: Any) -> Work:
+    """Batches of a data set, one after the other; none are decoded ahead in the turns of others."""
+    dataset = _dataset(name, **options)
+    stream = DataStream(dataset, BATCH, 0)
+    decoders = getattr(dataset, "decoders", None)
+    if decoders is not None:
+        context.at_close.append(decoders.close)
 
     def work(n: int) -> None:
         for _ in range(n):
             stream.next()
+        stream._give_up()
 
     return work

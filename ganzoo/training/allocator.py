@@ -1,16 +1,18 @@
 """Memory that a step frees stays with the process for the next step, which takes as much again.
 
-glibc hands the top of its heap back to the system as soon as more of it is free than the largest block that was freed
-before, so a step's tensors are given back and faulted in anew, page by page, in every step. What that costs is measured
-by the part ``allocator`` of the bench.
+glibc hands the top of its heap back to the system as soon as more of it is free than twice the largest mapped block
+that was freed before, 64 MiB at most. A step's tensors are more than that, so they are given back and faulted in anew,
+page by page, in every step. What that costs is measured by the part ``allocator`` of the bench.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+import gc
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from ganzoo.decisions import KEPT, Machine, memory
 
@@ -21,6 +23,9 @@ _MIB: Final = 2**20
 _KEPT: Final = {_TRIM_THRESHOLD: 2**31 - 1, _MMAP_THRESHOLD: 1024 * _MIB}
 _ADAPTED: Final = {_TRIM_THRESHOLD: 64 * _MIB, _MMAP_THRESHOLD: 32 * _MIB}
 """Where glibc's own thresholds end that follow what is freed; a process cannot have them follow again."""
+_lock: Final = threading.Lock()
+_runs: Final[list[None]] = []
+"""One for each run of this process that wants freed memory kept; the last one to end gives it back."""
 
 
 @contextmanager
@@ -29,16 +34,26 @@ def freed_memory(machine: Machine) -> Iterator[None]:
     if memory(machine).value != KEPT:
         yield
         return
-    libc = ctypes.CDLL(None)
-    _set(libc, _KEPT)
+    libc = _libc()
+    with _lock:
+        _runs.append(None)
+        _set(libc, _KEPT)
     try:
         yield
     finally:
-        _set(libc, _ADAPTED)
-        libc.malloc_trim(0)
+        with _lock:
+            _runs.pop()
+            if not _runs:
+                _set(libc, _ADAPTED)
+                gc.collect()  # networks and their hooks refer to each other
+                libc.malloc_trim(0)
 
 
-def _set(libc: ctypes.CDLL, thresholds: dict[int, int]) -> None:
+def _libc() -> Any:
+    return ctypes.CDLL(None)
+
+
+def _set(libc: Any, thresholds: Mapping[int, int]) -> None:
     for name, value in thresholds.items():
         if not libc.mallopt(name, value) and name == _MMAP_THRESHOLD:  # glibc before 2.35 takes no more than this
             libc.mallopt(name, _ADAPTED[name])

@@ -124,32 +124,37 @@ def start(
         decided = of_machine(machine)
         with (
             together,
+            freed_memory(machine),
             _opened(config, spec, resume, notes, together=together, say=say) as run,
             switches(settings, device),
-            freed_memory(machine),
         ):
             together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
-            try:
-                session = _ready(
-                    run,
-                    device,
-                    notes,
-                    decided,
-                    resumed=resume is not None,
-                    say=say,
-                    extra_observers=observers,
-                    check_rules=not allow_incompatible,
-                    stop=signals,
-                    together=together,
-                )
-                signals.defer()
-            except BaseException:
-                if not resume and together.rank == 0:
-                    shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-                raise
-            if session is not None:
-                session.train()
+            _carry_out(
+                run,
+                device,
+                notes,
+                decided,
+                resumed=resume is not None,
+                say=say,
+                extra_observers=observers,
+                check_rules=not allow_incompatible,
+                stop=signals,
+                together=together,
+            )
     return run
+
+
+def _carry_out(run: Run, *given: Any, resumed: bool, stop: StopSignals, together: Alone, **how: Any) -> None:
+    """Train; the session is gone afterwards, and its memory free."""
+    try:
+        session = _ready(run, *given, resumed=resumed, stop=stop, together=together, **how)
+        stop.defer()
+    except BaseException:
+        if not resumed and together.rank == 0:
+            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+        raise
+    if session is not None:
+        session.train()
 
 
 def _ready(

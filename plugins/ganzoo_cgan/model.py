@@ -67,37 +67,44 @@ class CganDiscriminator(Discriminator):
         Raises:
             UsageError: ``y`` is None.
         """
-        logits: Tensor = self.main[1:](self._first(x, y))
+        logits: Tensor = self.main[-1](self._hidden(x, y))
         return logits.flatten()
 
     def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The last activations, ``[B, F]``."""
-        maps: Tensor = self.main[1:-1](self._first(x, y))
-        return maps.flatten(1)
+        return self._hidden(x, y).flatten(1)
 
-    def _first(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """The first layer's output for the sample and its label."""
-        label, layer = one_hot(y, self.num_classes, like=x), self.main[0]
-        if isinstance(layer, nn.Conv2d):
-            return convolve_beside(layer, x, label)
-        joint: Tensor = layer(torch.cat([x, label], 1))
-        return joint
+    def _hidden(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """What the last layer reads."""
+        first: Any
+        first, *others = list(self.main)[:-1]
+        label = one_hot(y, self.num_classes, like=x)
+        maps = isinstance(first, nn.Conv2d)
+        hidden: Tensor = convolve_beside(first, x, label) if maps else first(torch.cat([x, label], 1))
+        for layer in others:
+            hidden = layer(hidden)
+        return hidden
 
 
 def convolve_beside(layer: nn.Conv2d, x: Tensor, constants: Tensor) -> Tensor:
     """What a convolution makes of ``x [B, C, H, W]`` followed by the channels of ``constants [B, K]``, each constant.
 
     It is linear, and of a constant channel it sees only which places of its kernel lie within the image. So its kernels
-    are first weighted by the constants, ``[B, O, a b]``, and the ``K`` channels are never made: a batch costs what one
-    more channel would, however many classes there are.
+    are first weighted by the constants, which leaves one for each sample, and the ``K`` channels are never made.
+
+    Args:
+        layer: of ``C + K`` channels, padded with zeros, with one group and no dilation.
+        x: maps.
+        constants: values of the further channels.
     """
     image, constant = torch.split(layer.weight, [x.shape[1], constants.shape[1]], 1)
     how: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding}
-    within = F.unfold(x.new_ones(1, 1, *x.shape[2:]), layer.kernel_size, **how)[0]  # [a b, h w]
     y = F.conv2d(x, image, layer.bias, **how)
-    kernels = constants @ constant.transpose(0, 1).flatten(1)
-    maps: Tensor = kernels.view(*y.shape[:2], -1) @ within
-    return y + maps.view(y.shape)
+    within = F.unfold(x.new_ones(1, 1, *x.shape[2:]), layer.kernel_size, **how)[0]  # [a b, h w]
+    kernels = constants @ constant.permute(1, 2, 3, 0).flatten(1)  # [B, a b O]
+    maps = within.t() @ kernels.view(len(x), len(within), len(image))  # [B, h w, O], as channels-last has it
+    joint: Tensor = y + maps.view(len(x), *y.shape[2:], len(image)).permute(0, 3, 1, 2)
+    return joint
 
 
 def _num_classes(spec: Spec) -> int:
