@@ -58,7 +58,9 @@ def test_what_is_tried_is_arranged_as_the_run_is() -> None:
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
 
 
-@pytest.mark.parametrize("settings", [{"loss": "ns"}, {"loss": "wgan-gp"}, {"loss": "minimax", "trainer": "unrolled"}])
+@pytest.mark.parametrize(
+    "settings", [{"loss": "ns"}, {"loss": "wgan-gp"}, {"loss": "minimax", "trainer": "unrolled"}, {"gen": "cgan"}]
+)
 def test_compiled_steps_are_the_same_steps(settings: dict[str, Any]) -> None:
     assert difference("aot_eager", **settings) == ""
 

@@ -43,7 +43,7 @@ def ganzoo_presets() -> Iterator[Preset]:
     )
     for data, words, width, lr, steps in (
         ("mnist", "MNIST with its labels", 32, 0.0064, 4000),
-        ("digits", "The digits that ship with ganzoo, with their labels,", 64, 0.0032, 6000),
+        ("digits", "The digits that ship with ganzoo, with their labels,", 64, 0.0032, 5000),
     ):
         yield Preset(
             f"{data}-5min",
