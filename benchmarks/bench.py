@@ -26,9 +26,7 @@ from measure.timing import Result
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import write_text
-from ganzoo.training.allocator import freed_memory
 from ganzoo.training.device import resolve_device
-from ganzoo.training.fast import machine_of
 
 FORMAT = "ganzoo-bench/1"
 HEADS = f"{'contender':<34} {'ms':>10} {'ratio':>7}   quartiles        rounds  figures"
@@ -107,8 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
         if asked.alone:
             print(alone(context, *asked.alone))
         else:
-            with freed_memory(machine_of(device)):  # as in a run
-                measured(context, parts, asked.json)
+            measured(context, parts, asked.json)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,6 @@ COLUMNS: Final[dict[str, tuple[tuple[str, Cell], ...]]] = {
         ("share of the peak, %", number("figures.share_of_peak", 1, 100)),
     ),
     "precision": (("ms a step", MS[1]), *SPEED_UP),
-    "allocator": (("ms a step", MS[1]), *SPEED_UP),
     "critic": (("ms a step", MS[1]), *SPEED_UP),
     "convolutions": (MS, RATIO, SPREAD, ("products by matrices", number("figures.products", 0))),
     "unrolled": (("ms a step", MS[1]), RATIO, ("peak memory, MB", number("figures.peak_mb"))),

@@ -29,19 +29,10 @@ OFFERED: Final = ("fp32", "bf16")
 """What ``--precision auto`` may choose from, where hardware has it; docs/explain/speed.md says what is known of it."""
 _FUSED: Final = {"adam", "adamw", "sgd"}
 _NATIVE: Final = {"avx512_bf16", "amx_bf16"}
-KEPT: Final = "kept for the next step"
-"""What becomes of memory that a step frees where ganzoo sees to it."""
 PLAIN: Final = "torch's own"
 """How convolutions are computed that no matrices compute."""
 MIXING: Final = "it mixes the samples of a batch, as batch norm does"
 _LATER: Final = "measured at the start"
-_GIVEN_BACK: Final = "left to the system"
-_MALLOC: Final = {
-    **dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_"), "0123456789"),
-    "GLIBC_TUNABLES": ("malloc.trim_threshold", "malloc.mmap_threshold", "malloc.top_pad"),
-    "LD_PRELOAD": ("malloc",),
-}
-"""Variables by which a user tells glibc how to do it, or has another allocator, and the words that mean that."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +40,8 @@ class Decision:
     """One thing that was chosen.
 
     Attributes:
-        name: what it is about: ``device``, ``threads``, ``memory``, ``precision``, ``layout``, ``convolutions``,
-            ``critic``, ``tf32``, ``compile``, ``optimiser``, ``data``.
+        name: what it is about: ``device``, ``threads``, ``precision``, ``layout``, ``convolutions``, ``critic``,
+            ``tf32``, ``compile``, ``optimiser``, ``data``.
         value: what was chosen.
         reason: half a sentence.
     """
@@ -165,31 +156,12 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
 
 
 def of_machine(machine: Machine) -> list[Decision]:
-    """The device, its threads and their memory."""
+    """The device and the threads."""
     threads = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "as many as torch takes"
     found = [Decision("device", machine.device, machine.reason)]
     if machine.kind == "cpu":
         found.append(Decision("threads", str(machine.threads or os.cpu_count() or 1), threads))
-    return [*found, memory(machine)]
-
-
-def memory(machine: Machine) -> Decision:
-    """What becomes of main memory that a step frees."""
-    if machine.kind != "cpu":
-        return Decision("memory", _GIVEN_BACK, "tensors have memory of their own there")
-    for name, words in _MALLOC.items():
-        said = os.environ.get(name, "")
-        if any(word in said for word in words):
-            return Decision("memory", _GIVEN_BACK, f"{name} says how")
-    if not _has_glibc():
-        return Decision("memory", _GIVEN_BACK, "only glibc is told otherwise")
-    return Decision("memory", KEPT, "glibc would give it back to the system and fetch it anew, step by step")
-
-
-def _has_glibc() -> bool:
-    with suppress(AttributeError, OSError, ValueError):  # there is no such question on other systems
-        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
-    return False
+    return found
 
 
 def precision(settings: RunSettings, machine: Machine) -> Decision:

@@ -234,9 +234,9 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
 
     assert main(["run", "--data", "ring", "--precision", "fp16", "--device", "cpu", "--dry-run", "--json"]) in (0, None)
     listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
-    of_machine = {"device", "threads", "memory"}
-    of_networks = {"precision", "layout", "convolutions", "critic", "tf32", "compile", "optimiser"}
-    assert {*of_machine, *of_networks, "data"} == set(listed)
+    assert {
+        *("device", "threads", "precision", "layout", "convolutions", "critic", "tf32", "compile", "optimiser", "data")
+    } == set(listed)
     assert listed["precision"]["value"] == "fp16"
     assert listed["layout"]["reason"] == "points have no channels"
     for norm, value in (("batch", "one after the other"), ("none", "found out at the start")):

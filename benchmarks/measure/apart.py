@@ -6,15 +6,13 @@ import logging
 import multiprocessing
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 import torch
 
-from ganzoo.training.allocator import freed_memory
-from ganzoo.training.fast import machine_of
 from measure.context import Context
 from measure.timing import Turn, Work, as_turn
 
@@ -31,22 +29,20 @@ class _Order:
     threads: int
     workers: str
     benchmark: bool
-    as_in_a_run: bool
 
 
-def apart(context: Context, make: Callable[..., Work | Turn], *given: Any, as_in_a_run: bool = False) -> Turn:
+def apart(context: Context, make: Callable[..., Work | Turn], *given: Any) -> Turn:
     """A contender that another process makes and works for.
 
     Args:
         context: the process ends when it is closed.
         make: a function of a module, or a class; it is called with a context and ``given``.
         given: to be pickled.
-        as_in_a_run: whether freed memory is kept there as a run keeps it, or left to the system.
     """
     ours, theirs = _SPAWN.Pipe()
     same = (context.seconds, context.device, context.folder, context.small)
     switches = (torch.get_num_threads(), multiprocessing.get_start_method(), torch.backends.cudnn.benchmark)
-    order = _Order(make, given, same, *switches, as_in_a_run)
+    order = _Order(make, given, same, *switches)
     process = _SPAWN.Process(target=_serve, args=(theirs, order))
     process.start()
     theirs.close()
@@ -75,10 +71,7 @@ def _serve(line: Connection, order: _Order) -> None:
     torch.backends.cudnn.benchmark = order.benchmark
     multiprocessing.set_start_method(order.workers, force=True)  # else a loader's workers are spawned in spawned ones
     context = Context(*order.context)
-    with ExitStack() as stack:
-        stack.callback(context.close)
-        if order.as_in_a_run:
-            stack.enter_context(freed_memory(machine_of(context.device)))
+    with closing(context):
         turn: Turn | None = None
         while True:
             try:

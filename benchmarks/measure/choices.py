@@ -1,4 +1,4 @@
-"""What a run chooses, beside what it leaves: memory that is kept, one pass of the critic, matrices."""
+"""What a run chooses, beside what it leaves: one pass of the critic against two, matrices against torch's own."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from typing import Final
 
 import torch
 
-from ganzoo.decisions import KEPT, memory
 from ganzoo.nn.convolution import FUNCTIONS, PRODUCTS, ROLES, Geometry, Product
 from ganzoo.training import convolving
-from ganzoo.training.fast import machine_of
-from measure.apart import apart
 from measure.contenders import OurLoop
 from measure.context import Context
 from measure.timing import Result, Work
@@ -25,21 +22,6 @@ SHAPES: Final = (
 )
 """Layers of the DCGAN at 64x64x3: kernel ``[O, C, a, b]`` and how it goes over the larger side."""
 BATCH: Final = 64
-
-
-def allocator(context: Context) -> Iterator[Result]:
-    """Steps in processes that give back what a step frees, or keep it."""
-    if memory(machine_of(context.device)).value != KEPT:
-        yield Result("allocator", "all", note="left out: nothing is kept here")
-        return
-    for workload in (DCGAN_28, MLP_28, DCGAN_64):
-        settings = workload.of_run(context, PLAIN)
-        ways = {"left to the system": False, KEPT: True}
-        yield from context.compare(
-            workload.name,
-            {way: apart(context, OurLoop, settings, as_in_a_run=keeps) for way, keeps in ways.items()},
-        )
-        context.close()
 
 
 def critic(context: Context) -> Iterator[Result]:

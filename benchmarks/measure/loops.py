@@ -31,7 +31,7 @@ def tutorial(context: Context) -> Iterator[Result]:
     """Our loop against the tutorial way: its networks alone, and end to end with its data.
 
     ``ganzoo`` is the whole loop in both; it never gets a batch for nothing. The tutorials have processes of their own,
-    since ours keeps the memory that a step frees.
+    as their scripts have.
     """
     for workload in IMAGES:
         contenders: dict[str, Work | Turn] = {

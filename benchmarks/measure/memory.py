@@ -11,8 +11,6 @@ from typing import Final
 
 import torch
 
-from ganzoo.training.allocator import freed_memory
-from ganzoo.training.fast import machine_of
 from measure.contenders import OurLoop, tutorial_loop
 from measure.context import Context
 from measure.machine import forget_peak, memory_of_process
@@ -47,9 +45,8 @@ def alone(context: Context, contender: str, name: str) -> str:
     possible = forget_peak()
     before = memory_of_process()
     if contender == "ganzoo":
-        with freed_memory(machine_of(context.device)):
-            work = OurLoop(context, workload.of_run(context))
-            work(STEPS)
+        work = OurLoop(context, workload.of_run(context))
+        work(STEPS)
     else:
         turn: Turn = tutorial_loop(context, workload, 0)
         turn.before(STEPS)

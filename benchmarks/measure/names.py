@@ -12,7 +12,6 @@ PART_NAMES: Final = (
     "pipeline",
     "peak",
     "precision",
-    "allocator",
     "critic",
     "convolutions",
     "zoo",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from measure.choices import allocator, convolutions, critic
+from measure.choices import convolutions, critic
 from measure.context import Context
 from measure.growth import sizes, unrolling
 from measure.images import images
@@ -25,7 +25,6 @@ _ALL = (
     pipeline,
     peak,
     precision,
-    allocator,
     critic,
     convolutions,
     zoo,

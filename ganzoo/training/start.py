@@ -101,7 +101,6 @@ def start(
         if config.run.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
-        from ganzoo.training.allocator import freed_memory
         from ganzoo.training.alone import join
         from ganzoo.training.device import resolve_device
         from ganzoo.training.fast import machine_of, slow_precision, switches
@@ -120,41 +119,34 @@ def start(
         if together.world > 1:
             say(f"Processes: {together.world}, each with {settings.batch_size // together.world} samples of a batch.")
         notes = {"device": str(device), "incompatible": broken, **together.notes(settings.batch_size)}
-        machine = machine_of(device, choice.reason)
-        decided = of_machine(machine)
+        decided = of_machine(machine_of(device, choice.reason))
         with (
             together,
-            freed_memory(machine),
             _opened(config, spec, resume, notes, together=together, say=say) as run,
             switches(settings, device),
         ):
             together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
-            _carry_out(
-                run,
-                device,
-                notes,
-                decided,
-                resumed=resume is not None,
-                say=say,
-                extra_observers=observers,
-                check_rules=not allow_incompatible,
-                stop=signals,
-                together=together,
-            )
+            try:
+                session = _ready(
+                    run,
+                    device,
+                    notes,
+                    decided,
+                    resumed=resume is not None,
+                    say=say,
+                    extra_observers=observers,
+                    check_rules=not allow_incompatible,
+                    stop=signals,
+                    together=together,
+                )
+                signals.defer()
+            except BaseException:
+                if not resume and together.rank == 0:
+                    shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+                raise
+            if session is not None:
+                session.train()
     return run
-
-
-def _carry_out(run: Run, *given: Any, resumed: bool, stop: StopSignals, together: Alone, **how: Any) -> None:
-    """Train; the session is gone afterwards, and its memory free."""
-    try:
-        session = _ready(run, *given, resumed=resumed, stop=stop, together=together, **how)
-        stop.defer()
-    except BaseException:
-        if not resumed and together.rank == 0:
-            shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
-        raise
-    if session is not None:
-        session.train()
 
 
 def _ready(
