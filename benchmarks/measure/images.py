@@ -136,11 +136,17 @@ def _opening(copy: Path) -> Work:
 
 
 def _batches(context: Context, name: str, **options: Any) -> Work:
-    """Batches of a data set, one after the other; none are decoded ahead in the turns of others."""
+    """Batches of a data set, one after the other; none are decoded ahead in the turns of others.
+
+    Of images in memory and of copies, the first epoch is not timed: it is then that pages are mapped.
+    """
     dataset = _dataset(name, **options)
     stream = DataStream(dataset, BATCH, 0)
     decoders = getattr(dataset, "decoders", None)
-    if decoders is not None:
+    if decoders is None:
+        for _ in range(dataset.length // BATCH):
+            stream.next()
+    else:
         context.at_close.append(decoders.close)
 
     def work(n: int) -> None:
