@@ -145,7 +145,7 @@ class Side(nn.Module):
         torch.autograd.backward(scaled, inputs=self.trainable)
 
     def unscale(self) -> tuple[Tensor, Tensor] | None:
-        """Take the scale out of ``.grad``; see :meth:`Scaler.unscale`. None where :meth:`backward` put none in."""
+        """Take the scale out of ``.grad``; see ``Scaler.unscale``. None where :meth:`backward` put none in."""
         if self.scaler is None or not self._is_scaled:
             return None
         self._is_scaled = False
@@ -279,7 +279,7 @@ class Bundle:
         return logits.float()
 
     def critic_pass(self, real: Batch, fake: Batch, critic: Critic | None = None) -> CriticPass:
-        """The critic looks at both batches: in one pass, which is quicker, unless it is to see them :attr:`apart`."""
+        """The critic looks at both batches: in one pass, which is quicker, unless it is to see them ``apart``."""
         look = critic or self.critic
         real_x = real.x.detach().requires_grad_() if "real" in self._leaves else real.x
         fake_x = fake.x.requires_grad_() if "fake" in self._leaves and fake.x.is_leaf else fake.x
