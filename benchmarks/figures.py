@@ -46,8 +46,7 @@ COLUMNS: Final[dict[str, tuple[tuple[str, Cell], ...]]] = {
     "tutorial": (
         ("ms a step", MS[1]),
         ("images/s", number("figures.images_per_s", 0)),
-        ("speed-up", speed_up),
-        ("quartiles", speed_ups),
+        *SPEED_UP,
     ),
     "peak": (
         ("ms", MS[1]),

@@ -85,8 +85,8 @@ def compete(name: str, seed: int, asked: Asked, folder: Path) -> dict[str, Any]:
         script = [sys.executable, str(HERE / "tutorial.py"), name, *flags, "--device", asked.device]
         said = json.loads(run([*script, "--out", str(subject)]))
     trained = time.perf_counter() - begun
-    scores, settings = score(subject, asked), {"settings": settings_of(name, asked.data)}
-    return {"contender": name, "seed": seed, **settings, "whole_seconds": round(trained, 1), **said, **scores}
+    who = {"contender": name, "settings": settings_of(name, asked.data), "seed": seed}
+    return {**who, "whole_seconds": round(trained, 1), **said, **score(subject, asked)}
 
 
 def train_ours(words: Sequence[str], seed: int, asked: Asked, folder: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def ganzoo_presets() -> Iterator[Preset]:
                 "gen.width": width,
                 "disc.width": width,
                 "gen_optim.lr": lr,
-                "disc_optim.lr": lr / 4,  # equal ones, or a larger one of the critic's, scored worse
+                "disc_optim.lr": lr / 4,  # docs/performance.md has what other rates scored
                 "gen_optim.decay_steps": steps,
                 "disc_optim.decay_steps": steps,
                 "run.steps": steps,
