@@ -174,9 +174,10 @@ def _next(streams: list[DataStream]) -> list[Any]:
     return [stream.next() for stream in streams]
 
 
-@pytest.mark.parametrize(
-    "method", sorted({*multiprocessing.get_all_start_methods()} - {"fork"})
-)  # that copies anything
+NOT_FORKED = sorted({*multiprocessing.get_all_start_methods()} - {"fork"})  # a fork copies anything
+
+
+@pytest.mark.parametrize("method", NOT_FORKED)
 def test_data_sets_and_streams_go_to_other_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
