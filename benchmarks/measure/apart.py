@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import traceback
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -47,20 +47,25 @@ def apart(context: Context, make: Callable[..., Work | Turn], *given: Any) -> Tu
     process.start()
     theirs.close()
 
-    def ask(what: str, n: int) -> None:
+    def answer() -> None:
         try:
-            ours.send((what, n))
             problem = ours.recv()
         except (EOFError, OSError):
             problem = f"The process of {make.__name__} is gone."
         if problem:
             raise RuntimeError(problem)
 
+    def ask(what: str, n: int) -> None:
+        with suppress(OSError):  # it is gone, and that is the answer
+            ours.send((what, n))
+        answer()
+
     def leave() -> None:
         ours.close()
         process.join()
 
     context.at_close.append(leave)
+    answer()  # its imports must not disturb what is measured before its first turn
     return Turn(lambda n: ask("work", n), before=lambda n: ask("before", n))
 
 
@@ -70,6 +75,7 @@ def _serve(line: Connection, order: _Order) -> None:
     torch.set_num_threads(order.threads)
     torch.backends.cudnn.benchmark = order.benchmark
     multiprocessing.set_start_method(order.workers, force=True)  # else a loader's workers are spawned in spawned ones
+    line.send("")
     context = Context(*order.context)
     with closing(context):
         turn: Turn | None = None

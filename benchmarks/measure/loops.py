@@ -30,8 +30,8 @@ def overhead(context: Context) -> Iterator[Result]:
 def tutorial(context: Context) -> Iterator[Result]:
     """Our loop against the tutorial way: its networks alone, and end to end with its data.
 
-    ``ganzoo`` is the whole loop in both; it never gets a batch for nothing. The tutorials have processes of their own,
-    as their scripts have.
+    ``ganzoo`` is the whole loop in both; it never gets a batch for nothing. Without the moving average, which no script
+    keeps, it does what they do. The tutorials have processes of their own, as their scripts have.
     """
     for workload in IMAGES:
         contenders: dict[str, Work | Turn] = {
@@ -39,6 +39,7 @@ def tutorial(context: Context) -> Iterator[Result]:
             "tutorial, batch at hand": apart(context, tutorial_networks, workload),
             "ganzoo fp32": OurLoop(context, workload.of_run(context, {"run.precision": "fp32"})),
             "ganzoo": OurLoop(context, workload.of_run(context)),
+            "ganzoo, no moving average": OurLoop(context, workload.of_run(context, {"run.ema_half_life": 0})),
         }
         if not lacking("bf16", context.device):
             contenders["ganzoo bf16"] = OurLoop(context, workload.of_run(context, {"run.precision": "bf16"}))
