@@ -26,6 +26,7 @@ class EMA:
         self.half_life = half_life
         self.ramp = ramp
         self.module = copy.deepcopy(gen).requires_grad_(False).eval()
+        self._follow(gen)
 
     def beta(self, images: int, batch_size: int) -> float:
         """How much of the old average stays, after ``images`` seen in all."""
@@ -35,8 +36,20 @@ class EMA:
     @torch.no_grad()
     def update(self, gen: Generator, images: int, batch_size: int) -> None:
         """Take the generator's present weights into the average."""
-        ours: list[Tensor] = list(self.module.parameters())
-        theirs: list[Tensor] = list(gen.parameters())
-        torch._foreach_lerp_(ours, theirs, 1 - self.beta(images, batch_size))
-        for mine, its in zip(self.module.buffers(), gen.buffers(), strict=True):
-            mine.copy_(its)
+        if gen is not self._followed:
+            self._follow(gen)
+        averaged, present = self._parameters
+        torch._foreach_lerp_(averaged, present, 1 - self.beta(images, batch_size))
+        mine, its = ([b for place in places for b in place.values() if b is not None] for places in self._buffers)
+        if mine:
+            torch._foreach_copy_(mine, its)
+
+    def _follow(self, gen: Generator) -> None:
+        """Find what is averaged. To walk through a network costs as much as a small layer, so it is done once.
+
+        Parameters stay the same tensors, as for optimisers; a buffer may be another one after each forward pass.
+        """
+        both = (self.module, gen)
+        self._followed = gen
+        self._parameters = [list[Tensor](net.parameters()) for net in both]
+        self._buffers = tuple([module._buffers for module in net.modules()] for net in both)
