@@ -130,11 +130,11 @@ class ArrayDataset(Dataset):
 
     @property
     def placement(self) -> tuple[str, str]:
-        return ("on the device" if self.home == self.device else "in main memory"), self._why
+        return ("on the device" if self.home.type == self.device.type else "in main memory"), self._why
 
     def fetch(self, index: Tensor) -> Batch:
         index = index.to(self.home)
-        if self.home == self.device or self.device.type != "cuda":
+        if self.home.type != "cpu" or self.device.type != "cuda":
             x = self.samples.index_select(0, index).to(self.device)
             y = None if self.labels is None else self.labels.index_select(0, index).to(self.device)
         else:  # to the device while it computes; two places, so that the next batch need not wait for this one
@@ -218,6 +218,17 @@ def place(size: int, source: torch.device, device: torch.device) -> tuple[torch.
         return device, words
     _LOG.warning("The data set stays in main memory, since %s; batches are copied while steps are computed.", words)
     return torch.device("cpu"), words
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of a batch on the device; on their way to a GPU the host does not wait for them.
+
+    They go through page-locked memory, which torch keeps until they have arrived. What other devices copy from must
+    not change or be freed before, and nobody would see to that: there the host waits.
+    """
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def _check(samples: Tensor, labels: Tensor | None, spec: Spec) -> None:

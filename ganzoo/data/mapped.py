@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganzoo.api import GanzooError, Spec
 from ganzoo.data.augment import Augment
-from ganzoo.data.dataset import Dataset, place
+from ganzoo.data.dataset import Dataset, place, sent
 from ganzoo.data.pixels import to_unit
 from ganzoo.nn.bundle import Batch
 
@@ -70,10 +70,7 @@ class MappedImages(Dataset):
             x = self.parts[0].index_select(0, index.to(self.home))
         else:
             x = self._gather(index.cpu().numpy())
-            if self.device.type == "cuda":
-                x = x.pin_memory()
-        x = to_unit(x.to(self.device, non_blocking=True))
-        return Batch(x, None if y is None else y.to(self.device))
+        return Batch(to_unit(sent(x, self.device)), None if y is None else sent(y, self.device))
 
     def labels_of(self, index: Tensor) -> Tensor | None:
         return None if self.labels is None else self.labels.index_select(0, index.to(self.labels.device))

@@ -15,7 +15,7 @@ from torch import Tensor
 from ganzoo.api import GanzooError, Spec
 from ganzoo.data.arrays import Array
 from ganzoo.data.augment import Augment
-from ganzoo.data.dataset import Dataset, Pending
+from ganzoo.data.dataset import Dataset, Pending, sent
 from ganzoo.data.files import ImageFiles, OnBadImage
 from ganzoo.data.images import refusal, report_bad
 from ganzoo.data.index import index_of
@@ -121,10 +121,7 @@ class _Decoding(Pending):
             pixels[start : start + len(piece.pixels)] = torch.from_numpy(piece.pixels)
             start += len(piece.pixels)
         labels = data.labels_of(self._numbers)
-        if data.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        x = to_unit(pixels.to(data.device, non_blocking=True))
-        return Batch(x, None if labels is None else labels.to(data.device))
+        return Batch(to_unit(sent(pixels, data.device)), None if labels is None else sent(labels, data.device))
 
     def cancel(self) -> None:
         self._begun.cancel()

@@ -14,7 +14,7 @@ def shares(counts: Tensor) -> Tensor:
     Raises:
         GanzooError: one is negative or not finite, or all are zero.
     """
-    counts = counts.detach().double().cpu()
+    counts = counts.detach().cpu().double()
     total = counts.sum()
     if counts.ndim != 1 or not bool(torch.isfinite(counts).all()) or bool((counts < 0).any()) or not total > 0:
         raise GanzooError("A histogram needs counts of zero or more, and one that is not zero.")

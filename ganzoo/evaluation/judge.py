@@ -194,7 +194,7 @@ class Judge:
         if known is not None:
             made.update(repr((known[0], self._channels)).encode())
             if counts is not None and known[1] is not None:
-                counts += _counted(known[1].cpu(), len(counts))
+                counts += _counted(known[1], len(counts))
             return made.hexdigest(), None if counts is None or not counts.sum() else counts / counts.sum()
         pieces = in_chunks(_coloured(reference.samples(n, self.shards.mine(n)), self._channels), n)
 

@@ -59,12 +59,17 @@ class Reference:
             for part in torch.split(which, CHUNK):
                 rng = torch.Generator(found.device).manual_seed(derive_seed("reference", int(part[0])))
                 x, y = found.draw(len(part), rng)
-                yield (from_unit(x.cpu()) if self.spec.is_image else x), y
+                yield self._seen(x, y)
             return
         if n < found.length:
             which = self._order(n, found.length)[which]
         for x, y in in_turn(found, which, CHUNK):
-            yield (from_unit(x.cpu()) if self.spec.is_image else x), y
+            yield self._seen(x, y)
+
+    def _seen(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Samples as a judge takes them, on the CPU wherever the data are."""
+        x = x.cpu()
+        return (from_unit(x) if self.spec.is_image else x), None if y is None else y.cpu()
 
     def known(self, n: int) -> tuple[str, Tensor | None] | None:
         """What tells ``n`` samples from all others, and their labels; None if they must be read to know that."""
@@ -73,7 +78,8 @@ class Reference:
             return None
         order = self._order(n, found.length)
         part = "" if n == found.length else f" {n}"
-        return found.digest + part, found.labels_of(order) if self.spec.num_classes else None
+        labels = found.labels_of(order) if self.spec.num_classes else None
+        return found.digest + part, None if labels is None else labels.cpu()
 
     @staticmethod
     def _order(n: int, length: int) -> Tensor:

@@ -96,12 +96,14 @@ def sharing(device: str) -> Iterator[tuple[Alone, torch.device, Shards]]:
         Interrupted: a signal came.
     """
     from ganzoo.training.alone import join
-    from ganzoo.training.device import resolve_device
+    from ganzoo.training.device import meant, resolve_device
     from ganzoo.training.signals import StopSignals
 
     target = resolve_device(device).device
     if processes.place().world == 1:
-        yield join(target, PATIENCE)[0], target, Shards()
+        together, target = join(target, PATIENCE)
+        with meant(target):
+            yield together, target, Shards()
         return
 
     def check() -> None:

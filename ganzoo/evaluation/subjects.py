@@ -99,7 +99,9 @@ class Network(Subject):
         classes = self.spec.num_classes
         if disc is None or not classes:
             return disc
-        return lambda x: torch.stack([disc(x, torch.full((len(x),), k)) for k in range(classes)]).mean(0)
+        return lambda x: torch.stack([disc(x, torch.full((len(x),), k, device=x.device)) for k in range(classes)]).mean(
+            0
+        )
 
 
 class Pictures(Subject):

@@ -112,7 +112,7 @@ def _places(extent: Extent) -> Tensor:
 
 @torch.no_grad()
 def _logits(critic: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    return torch.cat([critic(part).detach().double().flatten().cpu() for part in torch.split(points.float(), _CHUNK)])
+    return torch.cat([critic(part).detach().cpu().double().flatten() for part in torch.split(points.float(), _CHUNK)])
 
 
 def _roomy(extent: Extent) -> Extent:

@@ -12,9 +12,14 @@ def checksum(tensors: Sequence[Tensor]) -> Tensor:
     """A number ``int64 []`` that depends on every bit of every tensor, and on where it stands."""
     if not tensors:
         return torch.zeros((), dtype=torch.int64)
-    words = torch.cat([_words(tensor) for tensor in tensors])
-    places = torch.arange(1, 2 * len(words), 2, device=words.device)  # odd, so that no changed bit is multiplied away
-    return (words * places).sum()
+    total, start = torch.zeros((), dtype=torch.int64, device=tensors[0].device), 1
+    for tensor in tensors:  # one after the other, because all of them at once would take several times their memory
+        words = _words(tensor)
+        stop = start + 2 * len(words)
+        places = torch.arange(start, stop, 2, device=words.device)  # odd, so that no changed bit is multiplied away
+        total += (words * places).sum()
+        start = stop
+    return total
 
 
 def _words(tensor: Tensor) -> Tensor:

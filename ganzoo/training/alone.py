@@ -14,6 +14,7 @@ from ganzoo import processes
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.nn import Bundle, Solo
 from ganzoo.processes import Place
+from ganzoo.training.device import numbered
 from ganzoo.training.run import Run
 
 current: Final[list[Alone]] = []
@@ -103,7 +104,7 @@ def join(device: torch.device, timeout: int) -> tuple[Alone, torch.device]:
     """
     place = processes.place()
     if place.world == 1:
-        return Alone(), device
+        return Alone(), numbered(device)
     if not torch.distributed.is_available():
         raise MissingError("This build of torch has no torch.distributed, so a run has one process.")
     from ganzoo.training.distributed import Together

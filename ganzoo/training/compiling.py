@@ -24,6 +24,7 @@ from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.bundle import Side, derive_seed
 from ganzoo.registry import build
 from ganzoo.training.build import build_bundle
+from ganzoo.training.device import meant
 
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
@@ -170,7 +171,9 @@ def _gradient(side: Side) -> torch.Tensor:
 def _main(task: Mapping[str, Any]) -> str:
     config = resolve([Layer("run", flatten(task["config"], "run"))])
     shape, classes = task["spec"]
-    return difference(config, Spec(tuple(shape), classes), torch.device(task["device"]), task["batch"], task["backend"])
+    device = torch.device(task["device"])
+    with meant(device):
+        return difference(config, Spec(tuple(shape), classes), device, task["batch"], task["backend"])
 
 
 if __name__ == "__main__":

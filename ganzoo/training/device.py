@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ import torch
 from ganzoo.errors import MissingError, UsageError
 
 _TYPES = ("cpu", "cuda", "mps", "xpu")
+_SINGLE = ("cpu", "mps")
+"""Of which a machine has one, whose number nobody says."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,23 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
     if (device.index or 0) >= count:
         raise MissingError(f"The device {asked!r} was asked for, but there are only {count}, numbered from 0.")
     return DeviceChoice(device, "asked for")
+
+
+def numbered(device: torch.device) -> torch.device:
+    """The device as tensors tell theirs: ``cuda`` is ``cuda:0``, or whichever torch means by it now."""
+    if device.type in _SINGLE or ":" in str(device):
+        return device
+    return torch.device(device.type, torch.get_device_module(device).current_device())
+
+
+@contextmanager
+def meant(device: torch.device) -> Iterator[None]:
+    """Within, this is the device that torch means where it is not told: for events, for seeds, for waiting."""
+    if device.type in _SINGLE:
+        yield
+        return
+    with torch.get_device_module(device).device(device):
+        yield
 
 
 def _name(device: torch.device | None) -> str:

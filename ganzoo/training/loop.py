@@ -219,7 +219,7 @@ class Session:
         self.together.check_alike(self.bundle, self.step)
         average = torch.mean if self.bundle.guard is None else _finite_mean
         means = {
-            key: average(torch.stack([entry[key].double() for entry in self._history if key in entry])).item()
+            key: average(torch.stack([entry[key] for entry in self._history if key in entry]).cpu().double()).item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
         means = dict(zip(means, self.together.mean_of(list(means.values())), strict=True))

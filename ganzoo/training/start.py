@@ -102,7 +102,7 @@ def start(
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
         from ganzoo.training.alone import join
-        from ganzoo.training.device import resolve_device
+        from ganzoo.training.device import meant, resolve_device
         from ganzoo.training.fast import machine_of, slow_precision, switches
 
         settings = config.run
@@ -123,6 +123,7 @@ def start(
         with (
             together,
             _opened(config, spec, resume, notes, together=together, say=say) as run,
+            meant(device),
             switches(settings, device),
         ):
             together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"

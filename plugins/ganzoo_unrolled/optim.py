@@ -49,10 +49,15 @@ def _adam(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[
     first = beta1 * moments.get("exp_avg", 0.0) + (1 - beta1) * gradient
     second = beta2 * moments.get("exp_avg_sq", 0.0) + (1 - beta2) * gradient.square()
     # A fused optimiser counts on the device, and there it stays: the host does not wait for it.
-    n = count.to(gradient.device, gradient.dtype, non_blocking=True)
+    n = count.to(gradient.device, gradient.dtype, non_blocking=gradient.is_cuda)
     denominator = (second / _bias(beta2, n) + eps**2).sqrt() + eps
     moved = parameter - lr / _bias(beta1, n) * first / denominator
     return moved, {"step": count, "exp_avg": first, "exp_avg_sq": second}
+
+
+def _adamw(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[str, Any]) -> tuple[Tensor, Moments]:
+    """Loshchilov and Hutter 2017 (arXiv:1711.05101); before torch 2.7, its groups do not tell that they are of it."""
+    return _adam(parameter, gradient, moments, {**group, "decoupled_weight_decay": True})
 
 
 def _bias(beta: float, n: Tensor) -> Tensor | float:
@@ -78,4 +83,4 @@ def _sgd(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[s
     return parameter - group["lr"] * velocity, {"momentum_buffer": velocity}
 
 
-_STEPS: dict[type[Optimizer], Step] = {Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, SGD: _sgd}
+_STEPS: dict[type[Optimizer], Step] = {Adam: _adam, AdamW: _adamw, RMSprop: _rmsprop, SGD: _sgd}
