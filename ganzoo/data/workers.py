@@ -32,6 +32,8 @@ _LOG: Final = logging.getLogger("ganzoo")
 PIECE: Final = 32
 """Images that are decoded together."""
 _MOST: Final = 8
+_OPENING: Final = threading.Lock()
+"""One thread opens a zip, and the others take what it opened."""
 _IGNORED: Final = ("SIGINT", "SIGHUP", "SIGUSR1")
 """Signals that a terminal or a scheduler sends to all processes, and that the one that trains answers."""
 
@@ -70,9 +72,10 @@ class Decoders:
         self.path, self.shape, self.fit, self.workers = path, shape, fit, workers
         self._threads: Executor | None = None
         self._pool: Executor | None = None
+        self._awake: Future[None] = Future()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_threads": None, "_pool": None}
+        return {**self.__dict__, "_threads": None, "_pool": None, "_awake": None}
 
     @property
     def width(self) -> int:
@@ -91,19 +94,20 @@ class Decoders:
         self._pool = self._threads = None
 
     def submit(self, names: tuple[str, ...]) -> Future[Piece]:
-        """A piece in the hands of a process or thread."""
+        """A piece in the hands of a process; of a thread while the first process starts, which takes a second."""
         if not self.workers:
             return self.submit_here(names)
-        if self._pool is None:
-            pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
-            weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
-            self._pool = pool
         try:
             with _without_main():
-                return self._pool.submit(_decode_piece, self.path, names, self.shape, self.fit)
+                if self._pool is None:
+                    pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
+                    weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+                    self._pool, self._awake = pool, pool.submit(_nothing)
+                if self._awake.done() or not self.path.is_dir():  # threads would all have to open a zip first
+                    return self._pool.submit(_decode_piece, self.path, names, self.shape, self.fit)
         except (BrokenProcessPool, OSError, RuntimeError) as err:
             self.give_up(err)
-            return self.submit_here(names)
+        return self.submit_here(names)
 
     def submit_here(self, names: tuple[str, ...]) -> Future[Piece]:
         """A piece in the hands of a thread."""
@@ -150,7 +154,8 @@ def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) ->
     """The images of a piece; whatever is wrong with one of them is told, and raises nothing."""
     pixels = np.empty((len(names), *shape), np.uint8)
     good, bad = [], {}
-    _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+    with _OPENING:
+        _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
     with strict_pillow():
         for at, name in enumerate(names):
             try:
@@ -167,6 +172,10 @@ def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], byte
     """The open folder or zip, which stays open since a zip of millions takes seconds to open, and what reads it."""
     stack = ExitStack()
     return stack, stack.enter_context(ImageFiles(path, ()).open())
+
+
+def _nothing() -> None:
+    """The first thing that a new process is asked to do."""
 
 
 def _settle_in() -> None:
