@@ -53,6 +53,8 @@ COLUMNS: Final[dict[str, tuple[tuple[str, Cell], ...]]] = {
         ("GFLOP", number("figures.gflop")),
         ("GFLOP/s", number("figures.gflop_per_s", 1)),
         ("share of the peak, %", number("figures.share_of_peak", 1, 100)),
+        ("time in products, %", number("figures.products_share", 1, 100)),
+        ("share of the peak within them, %", number("figures.products_of_peak", 1, 100)),
     ),
     "precision": (("ms a step", MS[1]), *SPEED_UP),
     "critic": (("ms a step", MS[1]), *SPEED_UP),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 
 from ganzoo.errors import GanzooError
+from ganzoo.training.loop import Session
 from measure.contenders import steps_of
 from measure.context import Context, synchronize
 from measure.growth import flops_of
@@ -16,7 +19,12 @@ from measure.machine import lacking
 from measure.timing import Result, Turn, Work, against
 from measure.workloads import DCGAN_28, DCGAN_32, DCGAN_64, IMAGES, MLP_28
 
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+TYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_PRODUCTS: Final = ("conv", "aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+"""What torch's names of products of matrices and of convolutions have in them."""
+_PROFILED: Final = 0.5
+"""Seconds of steps that are looked into."""
 
 
 def matmul(side: int, dtype: torch.dtype, device: torch.device) -> Work:
@@ -33,8 +41,26 @@ def matmul(side: int, dtype: torch.dtype, device: torch.device) -> Work:
     return work
 
 
+def products_share(session: Session) -> float:
+    """The part of a step's time that torch spends in products and convolutions; the rest is what goes with them."""
+    steps, cuda = steps_of(session), session.device.type == "cuda"
+    steps(2)
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as found:
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < _PROFILED:
+            steps(1)
+        took = time.perf_counter() - begun
+    events = [each for each in found.key_averages() if any(word in each.key for word in _PRODUCTS)]
+    spent = sum(each.self_device_time_total if cuda else each.self_cpu_time_total for each in events)
+    return float(spent / 1e6 / took)
+
+
 def peak(context: Context) -> Iterator[Result]:
-    """Operations per second of a step by those of a large matrix product of the same precision in the same rounds."""
+    """Operations per second of a step by those of a large matrix product of the same precision in the same rounds.
+
+    Beside it, the part of the step in products and convolutions, and how quick they are by themselves: what is lost
+    within them is the library's or the shape's, what is lost beside them is the rest of the step.
+    """
     side = 64 if context.small else 2048 if context.device.type == "cpu" else 8192
     operations = 2.0 * side**3
     for name, dtype in TYPES.items():
@@ -62,6 +88,9 @@ def peak(context: Context) -> Iterator[Result]:
                 "gflop": counted.get(row.contender, operations) / 1e9,
                 "gflop_per_s": statistics.median(rates[row.contender]) / 1e9,
             }
+            if row.contender in sessions:
+                part = products_share(sessions[row.contender])
+                row.figures |= {"products_share": part, "products_of_peak": row.figures["share_of_peak"] / part}
             yield row
 
 
