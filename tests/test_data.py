@@ -23,6 +23,7 @@ from ganzoo.data import (
     search_roots,
     to_unit,
 )
+from ganzoo.data.dataset import place
 from ganzoo.data.pixels import from_unit
 from ganzoo.data.roots import cache_root
 
@@ -277,3 +278,19 @@ def test_listing_and_decoding_need_no_torch() -> None:
         "assert 'torch' not in sys.modules; dir(d)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_mps_cannot_look_up_stays_in_main_memory() -> None:
+    cpu, mps = torch.device("cpu"), torch.device("mps")
+    assert place(2**31 - 1, cpu, mps)[0] == mps
+    where, why = place(2**31, cpu, mps)
+    assert where == cpu
+    assert "2.15 GB" in why
+
+
+def test_data_are_moved_to_a_device_once() -> None:
+    data = numbered(4)
+    assert data.placement[1] == "they have not been moved yet"
+    before = data.to("cpu").samples
+    assert data.to("cpu").samples is before
+    assert data.placement == ("on the device", "samples in memory are the device's own")

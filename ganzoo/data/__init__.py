@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ganzoo.data.files import ImageFiles, list_images
     from ganzoo.data.held import held_images
     from ganzoo.data.images import choose_shape, decode_images
-    from ganzoo.data.pixels import resize, to_unit
+    from ganzoo.data.pixels import resample, resize, to_unit
     from ganzoo.data.pretrained import Found, Published, find_weights, read_weights, weights_digest
     from ganzoo.data.roots import cache_home, download_root, search_roots
     from ganzoo.data.stream import DataStream
@@ -41,6 +41,7 @@ __all__ = [
     "held_images",
     "list_images",
     "read_weights",
+    "resample",
     "resize",
     "search_roots",
     "to_unit",
@@ -69,6 +70,7 @@ _HOMES = {
     "held_images": "ganzoo.data.held",
     "list_images": "ganzoo.data.files",
     "read_weights": "ganzoo.data.pretrained",
+    "resample": "ganzoo.data.pixels",
     "resize": "ganzoo.data.pixels",
     "search_roots": "ganzoo.data.roots",
     "to_unit": "ganzoo.data.pixels",

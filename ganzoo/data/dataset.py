@@ -15,7 +15,11 @@ from ganzoo.data.pixels import to_unit
 from ganzoo.nn.bundle import Batch
 
 _LOG = logging.getLogger("ganzoo")
+NOT_MOVED = "they have not been moved yet"
+"""Why samples are where they are before anybody asked for them elsewhere."""
 _SHARE_OF_FREE_MEMORY = 0.5
+_MOST_ON_MPS = 2**31
+"""Numbers beyond which ``index_select`` gives zeros on MPS until torch 2.14 (pytorch#188756)."""
 
 
 class Dataset(ABC):
@@ -113,10 +117,12 @@ class ArrayDataset(Dataset):
             self.augment = augment
         self.samples = samples.contiguous()
         self.labels = labels
-        self._why = "they have not been moved yet"
+        self._why = ""
         self.length = len(samples)
 
     def to(self, device: torch.device | str) -> Self:
+        if self._why and self.device == torch.device(device):
+            return self
         self.device = torch.device(device)
         where, self._why = place(self.samples.nbytes, self.samples.device, self.device)
         self.samples = self.samples.to(where)
@@ -130,7 +136,7 @@ class ArrayDataset(Dataset):
 
     @property
     def placement(self) -> tuple[str, str]:
-        return ("on the device" if self.home.type == self.device.type else "in main memory"), self._why
+        return ("on the device" if self.home.type == self.device.type else "in main memory"), self._why or NOT_MOVED
 
     def fetch(self, index: Tensor) -> Batch:
         index = index.to(self.home)
@@ -210,6 +216,8 @@ class GaussianMixture(SampledDataset):
 
 def place(size: int, source: torch.device, device: torch.device) -> tuple[torch.device, str]:
     """Where ``size`` bytes of samples that are on ``source`` belong for a run on ``device``, and why."""
+    if device.type == "mps" and size >= _MOST_ON_MPS:
+        return torch.device("cpu"), f"they take {size / 1e9:.2f} GB, and torch looks up {_MOST_ON_MPS / 1e9:.2f} on MPS"
     if device.type != "cuda" or source.type == "cuda":
         return device, "samples in memory are the device's own"
     free, _ = torch.cuda.mem_get_info(device)

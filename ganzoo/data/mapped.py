@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ganzoo.api import GanzooError, Spec
 from ganzoo.data.augment import Augment
-from ganzoo.data.dataset import Dataset, place, sent
+from ganzoo.data.dataset import NOT_MOVED, Dataset, place, sent
 from ganzoo.data.pixels import to_unit
 from ganzoo.nn.bundle import Batch
 
@@ -39,11 +39,13 @@ class MappedImages(Dataset):
             raise GanzooError(f"The parts of a data set of {spec} must all be images of that shape in uint8.")
         self.parts = list(parts)
         self.labels = labels if spec.num_classes else None
-        self._why = "they have not been moved yet"
+        self._why = ""
         self._starts = np.cumsum([0, *map(len, parts)])
         self.length = int(self._starts[-1])
 
     def to(self, device: torch.device | str) -> Self:
+        if self._why and self.device == torch.device(device):
+            return self
         self.device = torch.device(device)
         where, self._why = place(self.length * self.spec.numel, self.home, self.device)
         if where.type != "cpu":
@@ -61,7 +63,7 @@ class MappedImages(Dataset):
     @property
     def placement(self) -> tuple[str, str]:
         if self.home.type != "cpu":
-            return "on the device", self._why
+            return "on the device", self._why or NOT_MOVED
         return "in mapped files", "the system holds in memory what is used of them"
 
     def fetch(self, index: Tensor) -> Batch:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -26,6 +28,15 @@ def resize(pixels: Tensor, size: int) -> Tensor:
         return pixels
     resized = pixels.new_empty(*pixels.shape[:2], size, size)
     for source, target in zip(torch.split(pixels, _CHUNK), torch.split(resized, _CHUNK), strict=True):
-        smooth = interpolate(source.float(), (size, size), mode="bicubic", antialias=True, align_corners=False)
-        target.copy_(smooth.round_().clamp_(0, 255))
+        target.copy_(resample(source.float(), (size, size), "bicubic").round_().clamp_(0, 255))
     return resized
+
+
+def resample(images: Tensor, size: tuple[int, int], mode: Literal["bilinear", "bicubic"]) -> Tensor:
+    """Images ``[N, C, H, W]`` float as ``[N, C, *size]`` by antialiased interpolation.
+
+    Of those on MPS the CPU computes it: MPS has it since torch 2.8 only.
+    """
+    here = images.cpu() if images.device.type == "mps" else images
+    made = interpolate(here, size, mode=mode, antialias=True, align_corners=False)
+    return made.to(images.device)

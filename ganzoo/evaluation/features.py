@@ -17,6 +17,7 @@ from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
 from ganzoo.evaluation.shards import CHUNK, Piece, Shards
 from ganzoo.evaluation.statistics import Gaussian, Moments, gaussian_of
 from ganzoo.nn import Extractor, Features
+from ganzoo.nn.precision import full_float32
 
 Keep = Literal["moments", "features", "logits"]
 Labelled = tuple[Tensor, Tensor | None]
@@ -240,7 +241,7 @@ def _keep(piece: Piece, cache: FeatureCache | None, keys: list[str]) -> None:
 
 def _compute(images: Tensor, extractor: Extractor, device: torch.device) -> Features:
     parts = []
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32():  # a score depends on no setting of a run, and neither does the cache
         for batch in torch.split(images, BATCH):
             seen = extractor(batch.to(device))
             _check(seen, len(batch), extractor)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -49,12 +49,20 @@ class Guard:
         gradients = [p.grad for p in side.trainable if p.grad is not None]
         finite = torch.isfinite(total.detach())
         if gradients:
-            largest = torch._foreach_norm(gradients, ord=float("inf"))
-            finite = finite & torch.isfinite(torch.stack([value.float() for value in largest])).all()
+            finite = finite & are_finite(gradients).all()
         bad = ~finite
         self.skipped += bad
         self._in_step |= bad
         step_unless(bad if overflow is None else bad | overflow, side.optimizer)
+
+
+def are_finite(tensors: Sequence[Tensor]) -> Tensor:
+    """Whether all numbers of each tensor are finite: ``[n]`` bool on the device, in a few operations for all.
+
+    The largest tells. On MPS it is the sum: until torch 2.12, what is NaN there is no maximum.
+    """
+    order = 1.0 if tensors[0].device.type == "mps" else float("inf")
+    return torch.isfinite(torch.stack([value.float() for value in torch._foreach_norm(list(tensors), ord=order)]))
 
 
 def step_unless(bad: Tensor, optimizer: Optimizer) -> None:

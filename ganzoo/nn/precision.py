@@ -9,6 +9,8 @@ from typing import Any, Final, Literal
 import torch
 from torch import Tensor
 
+from ganzoo.nn.guard import are_finite
+
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _IDLE: Final = nullcontext()
@@ -81,8 +83,7 @@ class Scaler:
         scale, calm = self.state.unbind()
         if gradients:
             torch._foreach_mul_(list(gradients), scale.reciprocal())
-            largest = torch._foreach_norm(list(gradients), ord=float("inf"))
-            overflow = ~torch.isfinite(torch.stack([value.float() for value in largest])).all()
+            overflow = ~are_finite(gradients).all()
         else:
             overflow = torch.zeros((), dtype=torch.bool, device=scale.device)
         hopeless = overflow & (scale <= 1)
@@ -93,3 +94,14 @@ class Scaler:
         factor = torch.where(overflow, 0.5, torch.where(grow, 2.0, 1.0))
         self.state = torch.stack([(scale * factor).clamp(1.0, _LARGEST), torch.where(grow, 0.0, calm)])
         return overflow, hopeless
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Within, CUDA multiplies float32 with all its bits: no TensorFloat-32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

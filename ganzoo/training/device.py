@@ -39,7 +39,7 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
         UsageError: ``asked`` names no device.
         MissingError: it names one that this machine, or this build of torch, does not have.
     """
-    present = torch.accelerator.current_accelerator(check_available=True) if torch.accelerator.is_available() else None
+    present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if asked == "auto":
         if present is not None:
             return DeviceChoice(present, f"the accelerator found here ({_name(present)})")

@@ -129,7 +129,7 @@ def _devices(chosen: str) -> Iterator[Finding]:
     else:
         yield Finding("Devices", "threads", "ok", f"{torch.get_num_threads()} of {os.cpu_count()} cores are used")
     yield _several()
-    present = torch.accelerator.current_accelerator(check_available=True) if torch.accelerator.is_available() else None
+    present = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if present is None:
         return
     for index in range(torch.accelerator.device_count()):

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ganzoo.api import NO_DOUBLE_BACKWARD, Spec
 from ganzoo.nn import CriticPass
+from ganzoo.nn.precision import full_float32
 from ganzoo.registry import Entry, build, registry
 
 CHECKED: Final = ("generator", "discriminator", "regularizer", "loss")
@@ -97,7 +98,7 @@ def _compare(entry: Entry, device: torch.device, seed: int) -> dict[str, float]:
             part.p = 0.0
     with _same_noise(seed):
         expected = measure(copy.deepcopy(module).double(), torch.device("cpu"), torch.float64)
-    with _same_noise(seed), _full_float32():
+    with _same_noise(seed), full_float32():
         found = measure(module.to(device), device, torch.float32)
     return {name: _distance(found[name], tensors) for name, tensors in expected.items() if tensors}
 
@@ -217,14 +218,3 @@ def _same_noise(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]), _SameNoise(seed):
         torch.manual_seed(seed)
         yield
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """No TensorFloat-32: its error would hide that of a wrong kernel."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before

@@ -54,6 +54,8 @@ def passes(session: Session, ways: Mapping[Way, Callable[[], None]]) -> dict[Way
             with suppress(Exception):  # a network may view its activations in a way that only one layout allows
                 prepare()
                 for _ in range(_WARM):
+                    if device.type != "cpu":  # a GPU's kernels are loaded and chosen at the first pass of a shape
+                        _pass(bundle, real, device)
                     took = _pass(bundle, real, device)
                     if way == plain and took > _LONG:
                         few = max(4, int(len(real.x) * _LONG / took))

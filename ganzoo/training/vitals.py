@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss
+from ganzoo.nn.guard import are_finite
 from ganzoo.nn.penalties import sample_norms
 
 BATCH: Final = 64
@@ -189,6 +190,5 @@ def broken_names(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     kept = [(name, value) for name, value in named if value.is_floating_point() and value.numel()]
     if not kept:
         return []
-    largest = torch._foreach_norm([value.detach() for _, value in kept], ord=float("inf"))
-    finite = torch.isfinite(torch.stack([value.float() for value in largest])).tolist()
+    finite = are_finite([value.detach() for _, value in kept]).tolist()
     return list(itertools.compress((name for name, _ in kept), (not ok for ok in finite)))

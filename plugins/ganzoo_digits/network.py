@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+
+from ganzoo.data import resample
 
 SIDE: Final = 28
 CLASSES: Final = 10
@@ -39,4 +40,4 @@ def as_mnist(grey: Tensor) -> Tensor:
     grey = grey.float() / 255
     if grey.shape[-2:] == (SIDE, SIDE):
         return grey
-    return interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    return resample(grey, (SIDE, SIDE), "bilinear")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 import ganzoo
 from ganzoo.api import Spec, UsageError
-from ganzoo.data import to_unit, weights_digest
+from ganzoo.data import resample, to_unit, weights_digest
 from ganzoo.nn import Extractor, Features
 from ganzoo_fidelity import DiscriminatorConfig
 
@@ -56,10 +55,9 @@ class DiscriminatorFeatures(Extractor):
 
     def forward(self, images: Tensor) -> Features:
         """Features of ``images [B, 1 or 3, H, W]`` uint8."""
-        channels, *size = self.shape
-        if images.shape[-2:] != torch.Size(size):
-            smooth = interpolate(images.float(), size, mode="bicubic", antialias=True, align_corners=False)
-            images = smooth.round_().clamp_(0, 255)
+        channels, height, width = self.shape
+        if images.shape[-2:] != (height, width):
+            images = resample(images.float(), (height, width), "bicubic").round_().clamp_(0, 255)
         if channels == 1 and images.shape[1] == 3:
             weights = torch.tensor(_LUMA, device=images.device).view(1, 3, 1, 1)
             images = (images.float() * weights).sum(1, keepdim=True).round_()
