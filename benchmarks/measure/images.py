@@ -28,6 +28,15 @@ SIDE: Final = 64
 BATCH: Final = 64
 ROUNDS: Final = 3
 _CACHE: Final = "GANZOO_CACHE"
+_WATCH: Final = """
+import subprocess, sys
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+if sys.platform != "win32":
+    import resource
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""A small process in between: what a process has used counts for those that it starts."""
 _SHARD: Final = 16
 """Megabytes of a file of the copy in many."""
 
@@ -105,16 +114,12 @@ def _once(title: str, name: str, words: tuple[str, ...]) -> Result:
     begun = time.perf_counter()
     figures: dict[str, float] = {}
     command = [sys.executable, "-m", "ganzoo", *words]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as child:
-        assert child.stderr is not None
-        said = child.stderr.read()
-        if sys.platform != "win32":
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            figures["peak_mb"] = usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
-    if child.returncode:
-        raise RuntimeError(f"ganzoo {' '.join(words)} failed with {child.returncode}: {said.decode()[-2000:]}")
+    done = subprocess.run([sys.executable, "-I", "-c", _WATCH, *command], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise RuntimeError(f"ganzoo {' '.join(words)} failed with {done.returncode}: {done.stderr[-2000:]}")
+    if done.stdout.strip():
+        figures["peak_mb"] = int(done.stdout) / (1024 if sys.platform == "linux" else 1024**2)
     return Result(title, name, name, 1e3 * seconds, 1.0, 1.0, 1.0, 1, {"s": seconds, **figures})
 
 
