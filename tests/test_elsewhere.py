@@ -60,7 +60,7 @@ def problems(settings: list[dict[str, Any]], plugins: str = "") -> list[str]:
         env={**os.environ, "GANZOO_PLUGINS": plugins},
         check=False,
     )
-    if "_setup_privateuseone_for_python_backend" in done.stderr:
+    if "cannot import name '_setup_privateuseone_for_python_backend'" in done.stderr:
         pytest.skip("this torch has no devices that are written in Python")
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -35,6 +35,7 @@ from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
 from ganzoo.data.kept import ImageCache, source_of
 from ganzoo.data.memory import fits, free_memory
+from ganzoo.data.workers import Decoders
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry import build, registry
 from ganzoo_datasets.own import Folder, StreamedFolder
@@ -84,6 +85,13 @@ def batches(data: Dataset, count: int = 9, *, rank: int = 0, world: int = 1, at:
     return [(batch.x, batch.y) for batch in (stream.next() for _ in range(count))]
 
 
+def wake(streamed: StreamedFolder) -> None:
+    """Wait until a process has started, if there are to be any: threads decode until then."""
+    if streamed.decoders.workers:
+        next(streamed.decoders.begin(streamed.files.names[:1]).result())
+        streamed.decoders._awake.result()
+
+
 def same(one: list[tuple[Any, Any]], other: list[tuple[Any, Any]]) -> bool:
     return all(torch.equal(x, a) and torch.equal(y, b) for (x, y), (a, b) in zip(one, other, strict=True))
 
@@ -95,6 +103,7 @@ def test_streamed_batches_are_those_in_memory_to_the_bit(photos: Path, workers: 
     assert isinstance(held, Folder)
     assert isinstance(streamed, StreamedFolder)
     assert (streamed.length, streamed.spec, streamed.classes) == (50, held.spec, ("a", "b", "c"))
+    wake(streamed)
     whole = batches(held)
     assert same(batches(streamed), whole)
     assert same(batches(streamed, 4, at=5 * 12), whole[5:])  # as a resumed run does
@@ -117,17 +126,35 @@ def test_a_stream_goes_on_anywhere_and_back_while_batches_are_on_their_way(photo
     assert torch.equal(sent.next().x, theirs.next().x)
 
 
-def test_a_zip_streams_as_its_folder(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_zip_streams_as_its_folder(workers: int, photos: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
         for file in sorted(photos.rglob("*.png")):
             archive.write(file, file.relative_to(photos))
-    streamed = dataset(tmp_path / "photos.zip", memory="stream", workers=0)
+    streamed = dataset(tmp_path / "photos.zip", memory="stream", workers=workers)
+    assert isinstance(streamed, StreamedFolder)
+    wake(streamed)
     assert same(batches(streamed, 3), batches(dataset(photos, memory="hold"), 3))
+    streamed.decoders.close()
+
+
+def test_threads_decode_until_a_process_has_started(photos: Path) -> None:
+    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
+    names = list_images(photos).names[:2]
+    first = next(decoders.begin(names).result())
+    assert decoders._threads is not None
+    decoders._awake.result()
+    decoders._threads = None
+    second = next(decoders.begin(names).result())
+    assert decoders._threads is None
+    assert np.array_equal(first.pixels, second.pixels)
+    decoders.close()
 
 
 def test_a_killed_worker_is_one_sentence_and_no_batch_is_lost(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     streamed = dataset(photos, memory="stream", workers=2)
     assert isinstance(streamed, StreamedFolder)
+    wake(streamed)
     whole = batches(dataset(photos, memory="hold"))
     stream = DataStream(streamed, 12, 7)
     found = [stream.next() for _ in range(2)]
@@ -149,6 +176,7 @@ from pathlib import Path
 from ganzoo.data.workers import Decoders
 decoders = Decoders(Path(sys.argv[1]), (3, 16, 16), "crop", 1)
 next(decoders.begin(["a/00.png"]).result())
+decoders._awake.result()
 print(*(process.pid for process in decoders._pool._processes.values()), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -231,6 +231,18 @@ def test_ema_after_n_updates_is_1_minus_beta_to_the_n() -> None:
     assert not any(parameter.requires_grad for parameter in ema.module.parameters())
 
 
+def test_ema_follows_new_buffers_and_another_generator() -> None:
+    gen, other = (torch.nn.BatchNorm1d(2) for _ in range(2))
+    ema = EMA(gen, half_life=10, ramp=0)  # type: ignore[arg-type]
+    gen.running_mean = torch.ones(2)
+    ema.update(gen, images=10, batch_size=10)  # type: ignore[arg-type]
+    assert torch.equal(ema.module.get_buffer("running_mean"), torch.ones(2))
+    torch.nn.init.constant_(other.weight, 3.0)
+    ema.update(other, images=20, batch_size=10)  # type: ignore[arg-type]
+    assert torch.equal(ema.module.get_buffer("running_mean"), torch.zeros(2))
+    assert torch.equal(ema.module.get_parameter("weight"), torch.full((2,), 2.0))
+
+
 def test_ema_forgets_the_start_by_its_ramp() -> None:
     gen = build(resolve([Layer("test", TINY)]).gen, Spec((1, 8, 8)))
     ema = EMA(gen, half_life=1000, ramp=0.05)

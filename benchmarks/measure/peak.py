@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import DeviceType, ProfilerActivity, profile
 
 from ganzoo.errors import GanzooError
 from ganzoo.training.loop import Session
@@ -50,7 +50,8 @@ def products_share(session: Session) -> float:
         while time.perf_counter() - begun < _PROFILED:
             steps(1)
         took = time.perf_counter() - begun
-    events = [each for each in found.key_averages() if any(word in each.key for word in _PRODUCTS)]
+    operations = [each for each in found.key_averages() if each.device_type == DeviceType.CPU]  # and not kernels
+    events = [each for each in operations if any(word in each.key for word in _PRODUCTS)]
     spent = sum(each.self_device_time_total if cuda else each.self_cpu_time_total for each in events)
     return float(spent / 1e6 / took)
 

@@ -19,7 +19,7 @@ NOT_MOVED = "they have not been moved yet"
 """Why samples are where they are before anybody asked for them elsewhere."""
 _SHARE_OF_FREE_MEMORY = 0.5
 _MOST_ON_MPS = 2**31
-"""Numbers beyond which ``index_select`` gives zeros on MPS until torch 2.14 (pytorch#188756)."""
+"""Bytes from which on ``index_select`` gives zeros on MPS until torch 2.14 (pytorch#188756)."""
 
 
 class Dataset(ABC):
@@ -217,7 +217,7 @@ class GaussianMixture(SampledDataset):
 def place(size: int, source: torch.device, device: torch.device) -> tuple[torch.device, str]:
     """Where ``size`` bytes of samples that are on ``source`` belong for a run on ``device``, and why."""
     if device.type == "mps" and size >= _MOST_ON_MPS:
-        return torch.device("cpu"), f"they take {size / 1e9:.2f} GB, and torch looks up {_MOST_ON_MPS / 1e9:.2f} on MPS"
+        return torch.device("cpu"), f"they take {size / 1e9:.2f} GB, more than torch can look up on MPS"
     if device.type != "cuda" or source.type == "cuda":
         return device, "samples in memory are the device's own"
     free, _ = torch.cuda.mem_get_info(device)

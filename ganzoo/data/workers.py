@@ -68,14 +68,17 @@ class Decoders:
         workers: how many processes; 0 for threads.
     """
 
+    _awake: Future[None]
+    """Done when the first process has started; there is one when there is a pool."""
+
     def __init__(self, path: Path, shape: Shape, fit: Fit, workers: int) -> None:
         self.path, self.shape, self.fit, self.workers = path, shape, fit, workers
         self._threads: Executor | None = None
         self._pool: Executor | None = None
-        self._awake: Future[None] = Future()
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_threads": None, "_pool": None, "_awake": None}
+        left = {name: value for name, value in self.__dict__.items() if name != "_awake"}
+        return {**left, "_threads": None, "_pool": None}
 
     @property
     def width(self) -> int:
@@ -102,8 +105,9 @@ class Decoders:
                 if self._pool is None:
                     pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
                     weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
-                    self._pool, self._awake = pool, pool.submit(_nothing)
-                if self._awake.done() or not self.path.is_dir():  # threads would all have to open a zip first
+                    starts = [pool.submit(_nothing) for _ in range(self.workers)]
+                    self._pool, self._awake = pool, starts[0]
+                if self._awake.done() or not self.path.is_dir():  # to open a zip of millions takes as long here
                     return self._pool.submit(_decode_piece, self.path, names, self.shape, self.fit)
         except (BrokenProcessPool, OSError, RuntimeError) as err:
             self.give_up(err)

@@ -97,11 +97,16 @@ class Scaler:
 
 
 @contextmanager
-def full_float32() -> Iterator[None]:
-    """Within, CUDA multiplies float32 with all its bits: no TensorFloat-32."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Within, CUDA multiplies float32 with all its bits: no TensorFloat-32. Other devices always do."""
+    if device.type != "cuda":
+        yield
+        return
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
