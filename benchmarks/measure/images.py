@@ -110,7 +110,12 @@ def _starts(title: str, words: tuple[str, ...], rounds: int) -> Iterator[Result]
 
 
 def _once(title: str, name: str, words: tuple[str, ...]) -> Result:
-    """One process of the command line, with its peak of memory where the system tells it."""
+    """One process of the command line, with its peak of memory where the system tells it.
+
+    What the one before has written is on the disk by then: a second start is no race with the end of the first.
+    """
+    if hasattr(os, "sync"):
+        os.sync()
     begun = time.perf_counter()
     figures: dict[str, float] = {}
     command = [sys.executable, "-m", "ganzoo", *words]
