@@ -8,7 +8,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,7 +34,6 @@ from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
 from ganzoo.data.kept import ImageCache, source_of
 from ganzoo.data.memory import fits, free_memory
-from ganzoo.data.workers import Decoders
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.registry import build, registry
 from ganzoo_datasets.own import Folder, StreamedFolder
@@ -138,19 +136,6 @@ def test_a_zip_streams_as_its_folder(workers: int, photos: Path, tmp_path: Path)
     streamed.decoders.close()
 
 
-def test_threads_decode_until_a_process_has_started(photos: Path) -> None:
-    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
-    names = list_images(photos).names[:2]
-    first = next(decoders.begin(names).result())
-    assert decoders._threads is not None
-    decoders._awake.result()
-    decoders._threads = None
-    second = next(decoders.begin(names).result())
-    assert decoders._threads is None
-    assert np.array_equal(first.pixels, second.pixels)
-    decoders.close()
-
-
 def test_a_killed_worker_is_one_sentence_and_no_batch_is_lost(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     streamed = dataset(photos, memory="stream", workers=2)
     assert isinstance(streamed, StreamedFolder)
@@ -168,39 +153,6 @@ def test_a_killed_worker_is_one_sentence_and_no_batch_is_lost(photos: Path, capl
     assert len(told) == 1
     assert "A process that decodes images was killed" in told[0]
     assert "--data.workers" in told[0]
-
-
-LEFT_ALONE = """
-import os, signal, sys
-from pathlib import Path
-from ganzoo.data.workers import Decoders
-decoders = Decoders(Path(sys.argv[1]), (3, 16, 16), "crop", 1)
-next(decoders.begin(["a/00.png"]).result())
-decoders._awake.result()
-print(*(process.pid for process in decoders._pool._processes.values()), flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="looks for a process as POSIX does")
-def test_workers_end_with_the_process_that_started_them(photos: Path, tmp_path: Path) -> None:
-    script = tmp_path / "without_a_guard.py"
-    script.write_text(LEFT_ALONE)
-    done = subprocess.run([sys.executable, script, photos], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    worker = int(done.stdout)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            os.kill(worker, 0)
-        except ProcessLookupError:
-            return
-        state = Path(f"/proc/{worker}/stat")
-        if state.is_file() and ") Z " in state.read_text():
-            return  # dead; whoever inherited it has not looked yet
-        time.sleep(0.05)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived the process that it worked for")
 
 
 def test_bad_images_are_refused_or_left_out_as_in_memory(photos: Path, caplog: pytest.LogCaptureFixture) -> None:

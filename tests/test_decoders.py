@@ -1,0 +1,74 @@
+"""The processes that decode images, by themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganzoo.data import list_images
+from ganzoo.data.workers import Decoders
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of two images."""
+    root = tmp_path / "photos" / "a"
+    root.mkdir(parents=True)
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (18, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"{number:02d}.png")
+    return root.parent
+
+
+def test_threads_decode_until_a_process_has_started(photos: Path) -> None:
+    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
+    names = list_images(photos).names[:2]
+    first = next(decoders.begin(names).result())
+    assert decoders._threads is not None
+    decoders._awake.result()
+    decoders._threads = None
+    second = next(decoders.begin(names).result())
+    assert decoders._threads is None
+    assert np.array_equal(first.pixels, second.pixels)
+    decoders.close()
+
+
+LEFT_ALONE = """
+import os, signal, sys
+from pathlib import Path
+from ganzoo.data.workers import Decoders
+decoders = Decoders(Path(sys.argv[1]), (3, 16, 16), "crop", 1)
+next(decoders.begin(["a/00.png"]).result())
+decoders._awake.result()
+print(*(process.pid for process in decoders._pool._processes.values()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="looks for a process as POSIX does")
+def test_workers_end_with_the_process_that_started_them(photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "without_a_guard.py"
+    script.write_text(LEFT_ALONE)
+    done = subprocess.run([sys.executable, script, photos], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    worker = int(done.stdout)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        state = Path(f"/proc/{worker}/stat")
+        if state.is_file() and ") Z " in state.read_text():
+            return  # dead; whoever inherited it has not looked yet
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived the process that it worked for")
