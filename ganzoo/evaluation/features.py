@@ -241,7 +241,7 @@ def _keep(piece: Piece, cache: FeatureCache | None, keys: list[str]) -> None:
 
 def _compute(images: Tensor, extractor: Extractor, device: torch.device) -> Features:
     parts = []
-    with torch.inference_mode(), full_float32(device):  # as the cache of features says
+    with torch.inference_mode(), full_float32(device):  # what is cached must not depend on a run's precision
         for batch in torch.split(images, BATCH):
             seen = extractor(batch.to(device))
             _check(seen, len(batch), extractor)

@@ -99,9 +99,12 @@ class Network(Subject):
         classes = self.spec.num_classes
         if disc is None or not classes:
             return disc
-        return lambda x: torch.stack([disc(x, torch.full((len(x),), k, device=x.device)) for k in range(classes)]).mean(
-            0
-        )
+
+        def mean_over_classes(x: Tensor) -> Tensor:
+            logits = [disc(x, torch.full((len(x),), label, device=x.device)) for label in range(classes)]
+            return torch.stack(logits).mean(0)
+
+        return mean_over_classes
 
 
 class Pictures(Subject):
