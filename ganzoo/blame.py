@@ -9,13 +9,11 @@ from types import FrameType
 from typing import Final
 
 from ganzoo.api import Choice, Component
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, of_the_machine
 from ganzoo.plugins import Plugin, loaded
 from ganzoo.registry import build, registry
 
 TO_MEND: Final = "this is for the plugin's author to mend"
-_OF_THE_MACHINE: Final = ("MemoryError", "OutOfMemoryError")
-"""Names of errors that may happen in any code."""
 
 
 def named(choice: Choice) -> str:
@@ -40,7 +38,7 @@ def blamed(err: BaseException) -> str | None:
 
     The innermost frame that is any plugin's counts: what happens in a library, it asked for.
     """
-    if isinstance(err, GanzooError) or type(err).__name__ in _OF_THE_MACHINE:
+    if isinstance(err, GanzooError) or of_the_machine(err):
         return None
     frames = [(frame, line) for frame, line in traceback.walk_tb(err.__traceback__)]
     what = ": ".join(filter(None, (type(err).__name__, " ".join(str(err).split()))))

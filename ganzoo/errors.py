@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -11,6 +12,9 @@ _LONGEST: Final = 2000
 _OFFERED: Final = 12
 _COMPARED: Final = 60
 _JOINERS: Final = "\u200c\u200d"
+_NO_MEMORY: Final = re.compile(r"out of memory|allocate memory|unable to allocate|alloc_failed", re.IGNORECASE)
+_AMOUNT: Final = re.compile(r"allocate ([\d.]+ ?\w+)")
+_INEXACT: Final = re.compile(r"(\w+) does not have a deterministic implementation")
 
 
 class GanzooError(Exception):
@@ -48,6 +52,28 @@ class Interrupted(GanzooError):
     def __init__(self, message: str, signum: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+def of_the_machine(err: BaseException) -> str | None:
+    """A sentence for an error that may happen in any code, whoever wrote it; None for every other one.
+
+    Memory that is not enough has many types and spellings, one for each library and device; so have operations that
+    have no deterministic form.
+    """
+    if not isinstance(err, (MemoryError, RuntimeError)):
+        return None
+    text = str(err)
+    if isinstance(err, MemoryError) or _NO_MEMORY.search(text):
+        amount = _AMOUNT.search(text)
+        asked = f" when {amount[1]} more were asked for" if amount else ""
+        return f"Memory ran out{asked}; take a smaller batch or smaller networks, or end other programs."
+    inexact = _INEXACT.search(text)
+    if inexact:
+        return (
+            f"{inexact[1]} has no deterministic form on this device; "
+            "leave --deterministic away, or choose networks without it."
+        )
+    return None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

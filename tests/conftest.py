@@ -19,6 +19,14 @@ settings.register_profile("ganzoo", deadline=None, suppress_health_check=[Health
 settings.load_profile("ganzoo")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither rely on the user's cache nor leave anything in it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def hiccups() -> Iterator[None]:
     """The loss of ``hiccup_parts``, which breaks at certain steps, is installed."""

@@ -53,7 +53,7 @@ FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
     r"ganzoo(\.(errors|options|reading|files|processes|backends|launching|api|hookspecs|hooks|plugins|registry|blame|labels"
-    r"|settings|config|matrix|decisions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell))?|sweep.*|__main__))?"
+    r"|settings|config|matrix|decisions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell|cache))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

@@ -7,11 +7,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
+import torch
 from commands import Ganzoo
 
 from ganzoo import cli
@@ -154,6 +157,45 @@ def test_each_error_has_its_exit_code_and_a_traceback_only_on_request(
     assert done.code == expected[0]
     assert done.err.strip().splitlines()[-1].startswith(expected[1])
     assert ("Traceback" in done.err) == bool(debug)
+
+
+_FULL = "take a smaller batch or smaller networks, or end other programs."
+_CUDA = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 11.90 GiB of which 1.33 GiB"
+
+
+@pytest.mark.parametrize(
+    ("fail", "sentence"),
+    [
+        (lambda: torch.empty(2**60), f"when 4611686018427387904 bytes more were asked for; {_FULL}"),
+        (lambda: np.empty(2**60, np.uint8), f"Memory ran out when 1.00 EiB more were asked for; {_FULL}"),
+        (lambda: bytearray(2**62), f"Memory ran out; {_FULL}"),
+        (lambda: _raise(torch.OutOfMemoryError(_CUDA)), f"Memory ran out when 2.50 GiB more were asked for; {_FULL}"),
+        (lambda: _raise(RuntimeError("CUDA error: out of memory")), f"Memory ran out; {_FULL}"),
+        (lambda: _put(deterministic=True), "put_ has no deterministic form on this device; leave --deterministic away"),
+    ],
+    ids=["torch", "numpy", "python", "cuda", "cuda-async", "deterministic"],
+)
+def test_what_any_code_may_meet_on_a_machine_is_no_fault_of_code(
+    ganzoo: Ganzoo, monkeypatch: pytest.MonkeyPatch, fail: Callable[[], object], sentence: str
+) -> None:
+    monkeypatch.setattr(click.Command, "invoke", lambda _self, _ctx: fail())
+    done = ganzoo("list")
+    assert done.code == 1
+    assert sentence in done.err
+    assert len(done.err.splitlines()) == 1
+    assert "should not have happened" not in done.err
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _put(*, deterministic: bool) -> None:
+    torch.use_deterministic_algorithms(deterministic)
+    try:
+        torch.zeros(3).put_(torch.tensor([0, 0]), torch.ones(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_list_filters_by_kind_and_glob(ganzoo: Ganzoo) -> None:

@@ -14,10 +14,10 @@ from rich.console import Console
 from torch import Tensor
 
 from ganzoo.api import Spec
+from ganzoo.cli.display import Display, LiveDisplay, PlainDisplay, display_for
 from ganzoo.config import Layer, resolve
 from ganzoo.outputs.preview import half_blocks, scatter
 from ganzoo.plugins import loaded
-from ganzoo.training.display import Display, LiveDisplay, PlainDisplay, display_for
 from ganzoo.training.observers import Observers
 from ganzoo.training.run import Run
 

@@ -57,6 +57,7 @@ def modules_after(*args: str, **env: str) -> set[str]:
         "compare --help",
         "data prepare --help",
         "data cache",
+        "eval --cache list",
     ],
 )
 def test_torch_is_not_imported_by(line: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 import ganzoo
-from ganzoo.errors import GanzooError, did_you_mean, printable
+from ganzoo.errors import GanzooError, did_you_mean, of_the_machine, printable
 
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
@@ -113,7 +113,7 @@ def _report(err: BaseException) -> int:
     if isinstance(err, GanzooError):
         click.echo(f"Error: {err}", err=True)
         return err.exit_code
-    blame = _blame(err)
+    blame = of_the_machine(err) or _blame(err)
     if blame is not None:
         click.echo(f"Error: {printable(blame)} (set GANZOO_DEBUG=1 to see all of it).", err=True)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from ganzoo.plugins import loaded
 
 @contextmanager
 def importing_torch() -> Iterator[None]:
-    """Enclose the imports that load torch: Python's garbage collector never looks through what they bring.
+    """Import torch, and what is enclosed: Python's garbage collector never looks through what they bring.
 
     It would do so several times while it is imported, and take all of it apart before the process ends: together a
     quarter of what the import costs. What exists by now is not taken apart either. A plugin of others may rely on
@@ -23,6 +24,7 @@ def importing_torch() -> Iterator[None]:
         return
     gc.disable()
     try:
+        importlib.import_module("torch")
         yield
         gc.freeze()
     finally:

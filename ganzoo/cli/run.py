@@ -149,8 +149,9 @@ def _train(choosing: Choosing, resume: str | None, *, allow_incompatible: bool, 
 def _train_until(
     stop: StopSignals, choosing: Choosing, resume: str | None, *, allow_incompatible: bool, quiet: bool
 ) -> Run:
+    from ganzoo.cli.display import display_for
+
     with importing_torch():
-        from ganzoo.training.display import display_for
         from ganzoo.training.start import resume_config, start
 
     screen = terminal.console(stderr=True)

@@ -1,6 +1,7 @@
 """Features that need not be computed twice: safetensors in a folder, named by the hash of all they depend on.
 
-What is read is checked against the hash that its file carries. All files together take a limited number of bytes.
+What is read is checked against the hash that its file carries. All files together take a limited number of bytes. To
+list and to clear them needs no torch.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.data.cache import CacheFolder
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import json_digest
-from ganzoo.nn.weights import bytes_of, content_hash, load_tensors, metadata_of, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LOG: Final = logging.getLogger("ganzoo")
 VERSION: Final = 2
@@ -38,6 +39,8 @@ def cache_key(**parts: Any) -> str:
 
 def images_digest(images: Tensor) -> str:
     """Hex SHA-256 of ``images`` uint8 on the CPU: of their shape and their bytes."""
+    from ganzoo.nn.weights import bytes_of
+
     made = hashlib.sha256(repr((str(images.dtype), tuple(images.shape))).encode())
     made.update(bytes_of(images))
     return made.hexdigest()
@@ -84,6 +87,8 @@ class FeatureCache(CacheFolder):
 
     def store(self, kind: str, key: str, tensors: Mapping[str, Tensor]) -> bool:
         """Keep tensors under a key; whether that worked, since a full disk is no reason to lose a result."""
+        from ganzoo.nn.weights import content_hash, save_tensors
+
         if sum(tensor.nbytes for tensor in tensors.values()) > self.limit:
             return False
         try:
@@ -96,6 +101,8 @@ class FeatureCache(CacheFolder):
 
 
 def _checked(path: Path, key: str, expected: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    from ganzoo.nn.weights import content_hash, load_tensors, metadata_of
+
     tensors = load_tensors(path, expected)
     told = metadata_of(path)
     if told.get("key") != key or told.get("digest") != content_hash(tensors):

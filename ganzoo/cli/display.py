@@ -9,18 +9,20 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from ganzoo.api import hookimpl
-from ganzoo.outputs.preview import half_blocks, scatter
-from ganzoo.training.run import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ganzoo.training.run import Run
 
 _NAMES: Final = {"loss_d": "loss D", "loss_g": "loss G", "d_real": "D(real)", "d_fake": "D(fake)"}
 _WIDEST: Final = 80
@@ -124,6 +126,8 @@ class LiveDisplay(Display):
     @hookimpl
     def ganzoo_samples(self, run: Run, step: int, images: Tensor) -> None:
         """Draw the fixed samples anew; they appear with the next line."""
+        from ganzoo.outputs.preview import half_blocks, scatter
+
         width = min(self.console.width, _WIDEST)
         height = max(2, self.console.height - 4)
         if images.ndim != 4:
