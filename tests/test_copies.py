@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -183,13 +184,11 @@ def test_a_copy_that_was_stopped_goes_on_to_the_same_bytes(photos: Path) -> None
     assert main(["data", "prepare", "photos", "whole", *line]) == 0
     program = [sys.executable, "-m", "ganzoo", "data", "prepare", "photos", "parts", *line]
     stopped = subprocess.Popen(program, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not Path(".parts.partial/images-00002.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(".parts.*.partial/images-00002.safetensors")
     os.kill(stopped.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
     stopped.wait()
     assert not Path("parts").exists()
-    begun = [file.stat().st_mtime_ns for file in sorted(Path(".parts.partial").glob("images-*.safetensors"))]
+    begun = [file.stat().st_mtime_ns for file in sorted(Path().glob(".parts.*.partial/images-*.safetensors"))]
     assert len(begun) >= 2
     assert main(["data", "prepare", "photos", "parts", *line]) == 0
     files = sorted(Path("parts").iterdir())
@@ -197,7 +196,60 @@ def test_a_copy_that_was_stopped_goes_on_to_the_same_bytes(photos: Path) -> None
     assert all(file.read_bytes() == (Path("whole") / file.name).read_bytes() for file in files)
     shards = sorted(Path("parts").glob("images-*.safetensors"))
     assert [file.stat().st_mtime_ns for file in shards[: len(begun) - 1]] == begun[:-1], "what was done was kept"
-    assert not Path(".parts.partial").exists()
+    assert not list(Path().glob(".parts.*"))
+
+
+def wait_for(pattern: str, size: int = 0) -> None:
+    """Until there is a file of such a name, of that size at least."""
+    deadline = time.monotonic() + 60
+    while not any(path.stat().st_size >= size for path in Path().glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such signals cannot be sent there")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_loses_no_image_of_a_file_that_is_not_full(photos: Path, name: str) -> None:
+    many = Path("many")
+    many.mkdir()
+    for number in range(5000):
+        (many / f"{number:04d}.png").hardlink_to(photos / ("cats", "dogs")[number % 2] / f"{number % COUNT:02d}.png")
+    line = ["--size", "64", "--workers", "0"]
+    assert main(["data", "prepare", "many", "whole", *line]) == 0
+    program = [sys.executable, "-m", "ganzoo", "data", "prepare", "many", "parts", *line]
+    stopped = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    wait_for(".parts.*.partial/.images-00000.*.tmp", size=2**16)
+    stopped.send_signal(getattr(signal, name))
+    said = stopped.communicate()[1]
+    assert stopped.returncode == 128 + getattr(signal, name), said
+    assert f"{name}: stopped; what is done is kept, and the same command goes on from there." in said
+    (part,) = Path().glob(".parts.*.partial/images-00000.part")
+    done = np.fromfile(part.with_suffix(".part.numbers"), np.int64)
+    assert 0 < len(done) < 5000
+    assert done.tolist() == list(range(len(done)))
+    before = part.stat().st_ino
+    assert main(["data", "prepare", "many", "parts", *line]) == 0
+    shard = Path("parts/images-00000.safetensors")
+    assert shard.stat().st_ino == before, "what was done was kept"
+    assert sorted(file.name for file in Path("parts").iterdir()) == sorted(f.name for f in Path("whole").iterdir())
+    assert shard.read_bytes() == (Path("whole") / shard.name).read_bytes()
+    assert not list(Path().glob(".parts.*"))
+
+
+def test_copies_of_one_name_do_not_take_each_others_place(caplog: pytest.LogCaptureFixture) -> None:
+    spec, noise = Spec((1, 4, 4)), torch.zeros(9, 1, 4, 4, dtype=torch.uint8)
+    first, second = (from_dataset(ArrayDataset(noise + n, None, spec), {"data": "noise"}) for n in range(2))
+    with pytest.raises(UsageError, match="stopped"):
+        prepare(dataclasses.replace(first, finish=stop), Path("out"))
+    prepare(second, Path("out"))
+    assert "holds an unfinished copy of other images or with other settings" in caplog.text
+    assert opened("prepared", Path("out")).fetch(torch.arange(1)).x[0, 0, 0, 0] == pytest.approx(2 / 255 - 1)
+    assert len(list(Path().glob(".out.*.partial/images-00000.part"))) == 1
+    with pytest.raises(UsageError, match="out is there already, and was not made from the same images"):
+        prepare(first, Path("out"))
+
+
+def stop() -> None:
+    raise UsageError("stopped")
 
 
 @pytest.fixture(scope="module")

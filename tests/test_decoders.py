@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ganzoo.data import list_images
+from ganzoo.data.streamed import decode_in_order
 from ganzoo.data.workers import Decoders
 
 
@@ -38,6 +39,73 @@ def test_threads_decode_until_a_process_has_started(photos: Path) -> None:
     second = next(decoders.begin(names).result())
     assert decoders._threads is None
     assert np.array_equal(first.pixels, second.pixels)
+    decoders.close()
+
+
+KILLED_WHILE_SENDING = """
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from ganzoo.data.workers import Decoders
+decoders = Decoders(Path(sys.argv[1]), (3, 500, 500), "crop", 2)
+names = ["a/00.png", "a/01.png"] * 50
+decoders.begin(names[:1]).result()
+decoders._awake.result()
+begun = decoders.begin(names)
+time.sleep(0.02)
+sys.setswitchinterval(1000)  # nobody takes what is sent: a process that has decoded something waits in the middle of it
+busy = time.monotonic()
+while time.monotonic() < busy + 2:
+    pass
+for worker in decoders._pool._processes:  # one of them sends, and others wait until it has sent
+    os.kill(worker, signal.SIGKILL)
+sys.setswitchinterval(0.005)
+pieces = list(begun.result())
+assert not decoders.workers, "nobody noticed"
+pixels = np.concatenate([piece.pixels for piece in pieces])
+assert len(pixels) == len(names)
+assert (pixels[::2] == pixels[0]).all() and (pixels[1::2] == pixels[1]).all()
+decoders.close()
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process as POSIX does")
+def test_a_worker_that_is_killed_while_it_sends_is_noticed(photos: Path, tmp_path: Path) -> None:
+    script = tmp_path / "kill.py"
+    script.write_text(KILLED_WHILE_SENDING)
+    done = subprocess.run(
+        [sys.executable, script, photos],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.stdout == "done\n", done.stderr
+    assert "A process that decodes images was killed" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills a process as POSIX does")
+def test_no_image_is_lost_where_threads_take_over_from_a_killed_process(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)  # more threads than there were processes
+    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
+    decoders.piece = 1
+    files = list_images(photos)
+    numbers = np.arange(40) % len(files)
+    seen: list[int] = []
+    for given, piece in decode_in_order(files, numbers, decoders):
+        seen += given.tolist()
+        assert piece.good == [0]
+        if len(seen) == 3:
+            decoders._awake.result()
+            assert decoders._pool is not None
+            for process in decoders._pool._processes.values():  # type: ignore[attr-defined]
+                process.kill()
+    assert seen == numbers.tolist()
+    assert not decoders.workers
     decoders.close()
 
 

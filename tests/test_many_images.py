@@ -29,6 +29,7 @@ from ganzoo.data import (
     held_images,
     images,
     list_images,
+    picture,
 )
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
@@ -207,7 +208,7 @@ def test_what_is_kept_is_used_until_the_folder_changes(photos: Path, monkeypatch
     def opened(path: Path) -> tuple[Any, int]:
         forget()
         calls = []
-        true = images.decode
+        true = picture.decode
 
         def counted(*args: Any) -> Any:
             calls.append(1)
@@ -235,7 +236,7 @@ def test_what_is_kept_is_used_until_the_folder_changes(photos: Path, monkeypatch
 def test_the_index_opens_no_image_twice(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = [images.choose_shape(list_images(photos)), images.common_shape(list_images(photos))]
     forget()
-    monkeypatch.setattr(images, "_opened", None)
+    monkeypatch.setattr(picture, "_opened", None)
     assert [images.choose_shape(list_images(photos)), images.common_shape(list_images(photos))] == shapes
 
 

@@ -10,7 +10,8 @@ import click
 from ganzoo.cli import Group, terminal
 from ganzoo.cli.shared import json_option, plugin_option, tend_cache
 from ganzoo.data.files import Channels, Fit, OnBadImage
-from ganzoo.errors import Interrupted, UsageError
+from ganzoo.errors import UsageError, printable
+from ganzoo.options import options_of
 
 if TYPE_CHECKING:
     from ganzoo.data.copies import Copy
@@ -54,14 +55,13 @@ def prepare(source: str, out: Path, *, cond: str, shard_size: int, as_json: bool
     """
     from ganzoo.cli.progress import progress_for
     from ganzoo.data.prepare import prepare as write
+    from ganzoo.training.signals import StopSignals
 
     original = _original(source, cond, asked)
-    try:
-        with progress_for(terminal.console(stderr=True)) as progress:
-            advance = progress("Images", original.count)
-            copy = write(original, out, shard_bytes=shard_size * 2**20, advance=advance)
-    except KeyboardInterrupt:
-        raise Interrupted("Stopped; what is done is kept, and the same command goes on from there.", 2) from None
+    kept = StopSignals("stopped; what is done is kept, and the same command goes on from there")
+    with kept, progress_for(terminal.console(stderr=True)) as progress:
+        advance = progress("Images", original.count)
+        copy = write(original, out, shard_bytes=shard_size * 2**20, advance=advance)
     if as_json:
         terminal.dump(_told(copy))
     else:
@@ -135,9 +135,12 @@ def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:
     settings = data_settings(source, "SRC")
     workers = asked.pop("workers")
     options: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    record = {"data": source, **options, "cond": cond}
+    record = {"data": printable(source), **options, "cond": cond}
     if "data.path" in settings:
         options["path"] = settings["data.path"]
+    config = registry().get("dataset", settings["data"]).component.config
+    if cond == "off" and any(option.name == "labels" and option.default is True for option in options_of(config)):
+        options["labels"] = False
     choice = registry().choose("dataset", settings["data"], options)
     assert choice.component.spec is not None
     spec = choice.component.spec(choice.config)
@@ -152,7 +155,7 @@ def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:
     from ganzoo.data.workers import Decoders, workers_wanted
 
     assert len(spec.shape) == 3
-    files = list_images(Path(options["path"]).absolute(), labels=spec.num_classes is not None)
+    files = list_images(Path(options["path"]).expanduser().absolute(), labels=spec.num_classes is not None)
     decoders = Decoders(files.path, spec.shape, choice.config.fit, workers_wanted(workers))
     return from_files(files, spec, decoders, choice.config.on_bad_image, record)
 

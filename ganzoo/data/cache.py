@@ -62,12 +62,12 @@ class CacheFolder:
     def read(self, kind: str, key: str, reader: Callable[[Path], T]) -> T | None:
         """What ``reader`` finds in a file; None if there is none, or a damaged one, of which the log tells."""
         path = self.path(kind, key)
-        if not path.is_file():
+        if not _is_there(path):
             return None
         try:
             found = reader(path)
         except (GanzooError, OSError) as err:
-            if path.is_file():  # else another process cleared it
+            if _is_there(path):  # else another process cleared it
                 _LOG.warning("A file of the cache is damaged and %s again: %s", self.again, err)
             return None
         with suppress(OSError):
@@ -119,3 +119,10 @@ class CacheFolder:
         except OSError as err:
             raise GanzooError(f"Cannot clear {self.root}: {err.strerror or err}.") from None
         return size
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder above it belongs to somebody else
+        return False

@@ -148,6 +148,9 @@ class ArrayDataset(Dataset):
             x, y = self._staging[0].bring(self.samples, self.labels, index)
         return Batch(to_unit(x) if x.dtype == torch.uint8 else x, y)
 
+    def labels_of(self, index: Tensor) -> Tensor | None:
+        return None if self.labels is None else self.labels.index_select(0, index.to(self.home))
+
 
 class _Staging:
     """Page-locked memory through which batches go to a GPU without the host waiting for it."""

@@ -5,11 +5,14 @@ A folder whose images lie in at least two sub-folders is labelled by them, in th
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import logging
 import os
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -18,6 +21,7 @@ from typing import Final, Literal
 
 from ganzoo.errors import UsageError
 
+_LOG: Final = logging.getLogger("ganzoo")
 Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal["auto", "grey", "rgb"]
 OnBadImage = Literal["refuse", "skip"]
@@ -37,7 +41,7 @@ class ImageFiles:
         path: the folder or the zip.
         names: of the files, relative to it, sorted; as the zip spells them.
         labels: index into ``classes`` for each file, or None where the files have no classes.
-        classes: sorted names of the class folders.
+        classes: sorted names of the class folders; of a name that is no Unicode, the odd bytes are escaped.
         digest: hex SHA-256 of the folder and the names, sizes and times of change in it, or of the names, sizes and
             checksums of a zip; empty where it is not known.
     """
@@ -74,7 +78,7 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     if path.is_dir():
         found = sorted(_walk(path))
         # Names, sizes and times tell the files of one folder apart, not those of two.
-        names, digest = [name for name, *_ in found], _digest([(str(path.resolve()), 0, 0), *found])
+        names, digest = [name for name, *_ in found], _digest([(str(path.resolve()),), *found])
     elif path.suffix.lower() in SUFFIXES and path.is_file():
         raise UsageError(one_image(path))
     elif path.is_file():
@@ -99,14 +103,18 @@ def one_image(path: Path | str) -> str:
     )
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Name, size and time of change of each image below a folder; links are followed, but not in circles."""
+def _walk(root: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Name, size and times of change of each image below a folder; links are followed, but not in circles.
+
+    Raises:
+        UsageError: a folder cannot be listed, unless for lack of rights: those are told of and passed over.
+    """
     seen = set()
     todo = [""]
     while todo:
         inside = todo.pop()
         below = []
-        with suppress(OSError):  # a folder that may not be read is passed over
+        try:
             state = (root / inside).stat()
             if (state.st_dev, state.st_ino) in seen:
                 continue  # a link that leads back up
@@ -114,19 +122,31 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int]]:
             with os.scandir(root / inside) as entries:
                 for entry in entries:
                     name = f"{inside}/{entry.name}" if inside else entry.name
-                    if entry.is_dir():
+                    if _is_folder(entry):
                         below.append(name)
                     elif _is_image(name):
                         yield (name, *_state_of(entry))
+        except OSError as err:
+            if err.errno not in (errno.EACCES, errno.EPERM):
+                raise UsageError(f"The folder {root / inside} cannot be read: {err.strerror or err}.") from None
+            _LOG.warning("The folder %s is left out: you have no right to read it.", root / inside)
         todo += sorted(below, reverse=True)
 
 
-def _state_of(entry: os.DirEntry[str]) -> tuple[int, int]:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where one may not look; if it has an image's name, reading it will say so
+        return False
+
+
+def _state_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
+    """Size, time of change, and the time that no program sets: a new file may come under the date of the old one."""
     try:
         state = entry.stat()
     except OSError:  # a link that leads nowhere; reading it will say so
-        return -1, 0
-    return state.st_size, state.st_mtime_ns
+        return -1, 0, 0
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _members(path: Path) -> tuple[list[str], str]:
@@ -137,8 +157,8 @@ def _members(path: Path) -> tuple[list[str], str]:
     return [name for name, *_ in found], _digest(found)
 
 
-def _digest(found: Iterable[tuple[str, int, int]]) -> str:
-    """Of names, each with two numbers that change when the file does."""
+def _digest(found: Iterable[tuple[str, *tuple[int, ...]]]) -> str:
+    """Of names, each with numbers that change when the file does."""
     made = hashlib.sha256()
     for name, *state in found:
         made.update(f"{name}\0{state}\0".encode("utf-8", "surrogatepass"))
@@ -146,7 +166,7 @@ def _digest(found: Iterable[tuple[str, int, int]]) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(filter(None, name.replace("\\", "/").split("/")))
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 def _is_image(name: str) -> bool:
@@ -169,22 +189,25 @@ def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, 
             "to false."
         )
     number = {name: label for label, name in enumerate(classes)}
-    return tuple(number[top] for top in tops if top is not None), tuple(classes)
+    spelled = (name.encode("utf-8", "backslashreplace").decode() for name in classes)
+    return tuple(number[top] for top in tops if top is not None), tuple(spelled)
 
 
 def _open_zip(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as err:
-        # The last is what zipfile raises where a member needs a later version of the format than it knows.
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as err:
+        # The last two are of members that need a later version of the format, and of names that are not in the
+        # encoding that they promise.
         raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
 
 
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
-    if not path.is_file():
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
         raise ValueError("it is no file")  # a pipe would never end
-    _refuse_large(path.stat().st_size)
+    _refuse_large(state.st_size)
     return path.read_bytes()
 
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from ganzoo.data.arrays import Array
 from ganzoo.data.files import Fit, ImageFiles, OnBadImage
-from ganzoo.data.images import Pixels, decode_all, refusal, report_bad
+from ganzoo.data.images import decode_all, refusal, report_bad
 from ganzoo.data.kept import ImageCache, key_of
+from ganzoo.data.picture import Pixels
 from ganzoo.errors import printable
 
 _LOG: Final = logging.getLogger("ganzoo")

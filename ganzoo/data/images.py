@@ -5,28 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import warnings
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from io import BytesIO
 from statistics import median_low
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Final
 
 import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
 from ganzoo.data.index import index_of
-from ganzoo.errors import UsageError, printable
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-Pixels = np.ndarray[Any, np.dtype[np.uint8]]
-Reason = tuple[str, bool]
-"""Why an image cannot be read, and whether that lasts."""
+from ganzoo.data.picture import Pixels, Reason, decode, is_grey, reason_of, size_of, strict_pillow
+from ganzoo.errors import Interrupted, UsageError, printable
 
 _LOG = logging.getLogger("ganzoo")
 _SURVEYED: Final = 256
@@ -34,14 +25,7 @@ _NAMED: Final = 5
 _SURVEYED_FOR_COLOUR: Final = 64
 _SHARED_CAP: Final = 128
 _SERVABLE: Final = [side for side in range(8, 65) if Spec((1, side, side)).pyramid]
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
-"""What is looked for in a file whatever its name says. Pillow knows more, and calls other programs for some."""
-_MAX_PIXELS: Final = 2**26
-_LARGE: Final = 2**22
-_ONE_LARGE = threading.Lock()
-"""Large images are decoded one at a time: eight at once could fill the memory."""
-_STRIP: Final = 64
-_DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_BLOCK: Final = 1024
 
 
 def choose_shape(
@@ -67,7 +51,7 @@ def choose_shape(
             sizes = []
             for number in _spread(len(files), _SURVEYED):
                 with reading(files, files.names[number], on_bad_image):
-                    sizes.append(index.size_of(number, lambda name: _size_of(read(name))))
+                    sizes.append(index.size_of(number, lambda name: size_of(read(name))))
             if not sizes:
                 raise UsageError(f"None of the images looked at in {files.path} can be read.")
             height, width = _servable(sizes)
@@ -77,7 +61,7 @@ def choose_shape(
         if channels == "auto":
             for number in _spread(len(files), _SURVEYED_FOR_COLOUR):
                 with reading(files, files.names[number], on_bad_image):
-                    grey = index.is_grey(number, lambda name: _is_grey(read(name)))
+                    grey = index.is_grey(number, lambda name: is_grey(read(name)))
                     if not grey:
                         break
     index.keep()
@@ -95,7 +79,7 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     with files.open() as read, strict_pillow():
         for number, name in enumerate(files.names):
             with reading(files, name, None):
-                size = index.size_of(number, lambda name: _size_of(read(name)))
+                size = index.size_of(number, lambda name: size_of(read(name)))
             first = first or size
             if size != first:
                 (height, width), (other_height, other_width) = first, size
@@ -114,24 +98,29 @@ def decode_images(
     *,
     fit: Fit = "crop",
     on_bad_image: OnBadImage | None = None,
+    read: Callable[[str], bytes] | None = None,
 ) -> tuple[Pixels, list[int]]:
     """All images as ``[N, C, H, W]`` uint8, and the indices of those that were kept.
 
     The first frame counts, turned as its EXIF data say; what is transparent becomes white. ``fit`` makes other
     proportions fit: ``crop`` cuts the middle out, ``pad`` adds black, ``stretch`` distorts. Resizing is Lanczos.
-    ``on_bad_image`` is as for :func:`choose_shape`.
+    ``on_bad_image`` is as for :func:`choose_shape`. ``read`` is what ``files.open()`` gave, if they are open already.
 
     Raises:
         UsageError: an image cannot be read (named, with the reason) and is not to be skipped; all of them cannot;
             or the memory does not suffice.
     """
-    pixels, kept, bad = decode_all(files, shape, fit, on_bad_image)
+    pixels, kept, bad = decode_all(files, shape, fit, on_bad_image, read)
     report_bad(files, {name: reason for name, (reason, _) in bad.items()})
     return pixels, kept
 
 
 def decode_all(
-    files: ImageFiles, shape: tuple[int, int, int], fit: Fit, on_bad_image: OnBadImage | None
+    files: ImageFiles,
+    shape: tuple[int, int, int],
+    fit: Fit,
+    on_bad_image: OnBadImage | None,
+    read: Callable[[str], bytes] | None = None,
 ) -> tuple[Pixels, list[int], dict[str, Reason]]:
     """What :func:`decode_images` gives, and why the others cannot be read."""
     try:
@@ -142,20 +131,52 @@ def decode_all(
         ) from None
     bad: dict[str, Reason] = {}
     good = np.zeros(len(files), bool)
-    with files.open() as read, strict_pillow():
+    with files.open() if read is None else nullcontext(read) as opened, strict_pillow():
 
         def decode_into(i: int) -> None:
             with reading(files, files.names[i], on_bad_image, bad):
-                pixels[i] = decode(read(files.names[i]), shape, fit)
+                pixels[i] = decode(opened(files.names[i]), shape, fit)
                 good[i] = True
 
-        pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))  # Pillow decodes and resizes without the GIL
-        try:
-            deque(pool.map(decode_into, range(len(files))), maxlen=0)
-        finally:
-            pool.shutdown(cancel_futures=True)
-    kept: list[int] = np.flatnonzero(good).tolist()
-    return (pixels[kept] if bad else pixels), kept, bad
+        _by_threads(decode_into, len(files))
+    kept = np.flatnonzero(good)
+    for start in range(0, len(kept) if bad else 0, _BLOCK):  # moved up in place: there may be no room for them twice
+        block = kept[start : start + _BLOCK]
+        pixels[start : start + len(block)] = pixels[block]
+    return pixels[: len(kept)], kept.tolist(), bad
+
+
+def _by_threads(work: Callable[[int], None], count: int) -> None:
+    """Call ``work`` with each number below ``count``, by several threads: Pillow decodes and resizes without the GIL.
+
+    Raises:
+        Exception: what it raised for the lowest number; those after it may not have been worked on.
+    """
+    numbers, taking = iter(range(count)), threading.Lock()
+    failed: dict[int, Exception] = {}
+    given_up = threading.Event()
+
+    def take() -> None:
+        while not (failed or given_up.is_set()):
+            with taking:
+                number = next(numbers, None)
+            if number is None:
+                return
+            try:
+                work(number)
+            except Exception as err:
+                failed[number] = err
+
+    threads = min(8, os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for each in [pool.submit(take) for _ in range(threads)]:
+            each.result()
+    finally:
+        given_up.set()
+        pool.shutdown()
+    if failed:
+        raise failed[min(failed)]
 
 
 def report_bad(files: ImageFiles, bad: Mapping[str, str]) -> None:
@@ -183,89 +204,10 @@ def _named(bad: Mapping[str, str]) -> str:
     return ", ".join(words) + f" and {len(bad) - _NAMED} more" * (len(bad) > _NAMED)
 
 
-def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixels:
-    """One image file as ``[C, H, W]`` uint8. Whatever Pillow raises for a broken file passes through."""
-    from PIL import Image, ImageOps
-
-    channels, height, width = shape
-    with _opened(data) as image:
-        flat = _flatten(image, "L" if channels == 1 else "RGB")
-    if flat.size != (width, height):
-        resample = Image.Resampling.LANCZOS
-        if fit == "crop":
-            flat = ImageOps.fit(flat, (width, height), resample)
-        elif fit == "pad":
-            flat = ImageOps.pad(flat, (width, height), resample)
-        else:
-            flat = flat.resize((width, height), resample)
-    array: Pixels = np.asarray(flat)
-    return array[None] if channels == 1 else array.transpose(2, 0, 1)
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """The image, of a format that is known here and of sane size; its pixels are not decoded yet."""
-    from PIL import Image
-
-    with Image.open(BytesIO(data), formats=_FORMATS) as image:
-        pixels = image.width * image.height
-        if pixels > _MAX_PIXELS:
-            raise ValueError(f"it has {pixels / 1e6:.0f} million pixels, more than the {_MAX_PIXELS // 10**6} allowed")
-        with _ONE_LARGE if pixels > _LARGE else nullcontext():
-            yield image
-
-
-def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
-    """The image upright, without transparency, with 8 bits in ``mode``."""
-    from PIL import Image, ImageOps
-
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode in _DEEP_MODES:
-        image = _eight_bits(image)
-    if image.has_transparency_data:
-        image = image if image.mode == "RGBA" else image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits: integers are taken to span 16 bits, floats 0 to 1 (or 0 to 255 if any exceeds 1)."""
-    from PIL import Image
-
-    values = np.asarray(image)
-    if not np.isfinite(values).all():
-        raise ValueError("it has pixels that are not finite")
-    top = (255.0 if values.max() > 1 else 1.0) if image.mode == "F" else 65535.0
-    pixels = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _STRIP):  # float64 of a whole large image would take gigabytes
-        rows = slice(start, start + _STRIP)
-        pixels[rows] = np.rint(values[rows].astype(np.float64).clip(0, top) * (255 / top))
-    return Image.fromarray(pixels)
-
-
-def _size_of(data: bytes) -> tuple[int, int]:
-    """(height, width) as seen upright; reads only the header."""
-    from PIL import ExifTags
-
-    with _opened(data) as image:
-        width, height = image.size
-        # Pillow decodes a whole PNG to look for EXIF data at its end, where hardly any has them.
-        exif = {} if image.format == "PNG" and "exif" not in image.info else image.getexif()
-        turned = exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
-
-
-def _is_grey(data: bytes) -> bool:
-    with _opened(data) as image:
-        if image.mode in ("1", "L", *_DEEP_MODES):
-            return True
-        colours = np.asarray(_flatten(image, "RGB"))
-    return bool((colours == colours[..., :1]).all())
-
-
-def _spread(length: int, count: int) -> range:
+def _spread(length: int, count: int) -> list[int]:
     """At most ``count`` numbers below ``length``, evenly spaced."""
-    return range(0, length, max(1, length // count))[:count]
+    count = min(count, length)
+    return [at * length // count for at in range(count)]
 
 
 def _servable(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
@@ -283,60 +225,11 @@ def reading(
     """Turns whatever a broken file raises into one sentence, or into an entry of ``bad`` if it is to be skipped."""
     try:
         yield
+    except Interrupted:
+        raise
     except Exception as err:  # Pillow raises almost anything for a broken file
         reason = reason_of(err)
         if on_bad_image != "skip":
             raise refusal(files, name, reason[0], may_skip=on_bad_image is not None) from err
         if bad is not None:
             bad[name] = reason
-
-
-def reason_of(err: Exception) -> Reason:
-    """Why an image cannot be read, and whether that lasts: a lack of memory or of rights does not."""
-    from PIL import UnidentifiedImageError
-
-    if isinstance(err, UnidentifiedImageError):
-        return "no image format that is known here", True
-    reason = " ".join(str(err).split()) or type(err).__name__
-    passing = isinstance(err, MemoryError) or (isinstance(err, OSError) and err.errno is not None)
-    return reason, not passing
-
-
-class _Strictness:
-    """Pillow's warnings as they are to be taken, for as long as some thread decodes."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._before = warnings.catch_warnings()
-
-    def enter(self) -> None:
-        from PIL import Image
-
-        with self._lock:
-            self._inside += 1
-            if self._inside > 1:
-                return
-            self._before = warnings.catch_warnings()
-            self._before.__enter__()
-            warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._before.__exit__(None, None, None)
-
-
-_STRICTNESS: Final = _Strictness()
-
-
-@contextmanager
-def strict_pillow() -> Iterator[None]:
-    """Images so large that they look like an attack are errors; remarks on odd metadata are not shown."""
-    _STRICTNESS.enter()
-    try:
-        yield
-    finally:
-        _STRICTNESS.leave()

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from ganzoo.data.arrays import Array, checksums, damaged, read_arrays, read_header, write_arrays
 from ganzoo.data.cache import CacheEntry, CacheFolder
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.files import json_digest
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -52,6 +52,8 @@ class ImageCache(CacheFolder):
                 return False
             metadata = {"kind": kind, "key": key, "source": str(source), "checksums": checksums(arrays.values())}
             write_arrays(self.path(kind, key), arrays, metadata)
+        except Interrupted:
+            raise
         except (GanzooError, OSError) as err:
             level = logging.WARNING if kind == "pixels" else logging.DEBUG
             _LOG.log(level, "What was found out about %s is not kept for the next time: %s", source, err)

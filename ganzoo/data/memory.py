@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from itertools import starmap
+from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
 from ganzoo import processes
@@ -15,11 +17,13 @@ Memory = Literal["auto", "hold", "stream"]
 
 SHARE: Final = 0.5
 """Share of the free memory that the samples may take."""
-_GROUPS: Final = (
-    ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
-    ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-)
-"""Where a container's limit stands: folder, files of the limit and of what is used, the part that can be dropped."""
+_OWN_GROUPS: Final = Path("/proc/self/cgroup")
+_GROUPS: Final = {
+    "": ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+"""Where limits stand, by controller (none in version 2 of Linux's control groups): the folder of the outermost group,
+files of the limit and of what is used, the part that can be dropped."""
 
 
 def fits(nbytes: int) -> bool:
@@ -29,7 +33,7 @@ def fits(nbytes: int) -> bool:
 
 def free_memory() -> int:
     """Bytes that programs may still take, within the limit of a container too; half of all where nobody tells."""
-    found = [size for size in (_of_system(), *map(_of_group, _GROUPS)) if size is not None]
+    found = [size for size in (_of_system(), *starmap(_of_group, _own_groups())) if size is not None]
     return max(0, min(found, default=_guessed()))
 
 
@@ -43,9 +47,23 @@ def _of_system() -> int | None:
     return None
 
 
-def _of_group(group: tuple[str, str, str, str]) -> int | None:
-    """What a container's limit leaves; pages of files that the system would drop are free."""
-    folder, limit, used, droppable = group
+def _own_groups() -> Iterator[tuple[Path, str, str, str]]:
+    """The groups that this process is in, from the outermost on: a container's, and one of a scheduler within it."""
+    inner = dict.fromkeys(_GROUPS, PurePosixPath())
+    with suppress(OSError, ValueError):
+        for line in _OWN_GROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            for controller in _GROUPS.keys() & set(controllers.split(",")):
+                inner[controller] = PurePosixPath(path.lstrip("/"))
+    for controller, (top, *files) in _GROUPS.items():
+        within = inner[controller]
+        for group in [*reversed(within.parents), within] if within.name else [within]:
+            limit, used, droppable = files
+            yield Path(top, group), limit, used, droppable
+
+
+def _of_group(folder: Path, limit: str, used: str, droppable: str) -> int | None:
+    """What the limit of a group leaves; pages of files that the system would drop are free."""
     with suppress(OSError, ValueError):
         left = _number(Path(folder, limit)) - _number(Path(folder, used))
         for line in Path(folder, "memory.stat").read_text(encoding="ascii").splitlines():

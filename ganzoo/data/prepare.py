@@ -1,15 +1,19 @@
 """Making a prepared copy: image by image into files that can be mapped, in memory that does not grow.
 
 What is done is kept beside the copy until it is whole, and then renamed. So a copy is there as a whole or not at all,
-and the same command goes on where an earlier one was stopped.
+and the same command goes on where an earlier one was stopped: at the very image, or, if that was killed, after the last
+file that was full. Copies of other images or with other settings are made in other folders.
 """
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +25,12 @@ import torch
 from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.data.arrays import Array, pack_header, write_arrays
 from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
-from ganzoo.data.dataset import Dataset
+from ganzoo.data.dataset import ArrayDataset, Dataset
 from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
-from ganzoo.data.images import Pixels, report_bad
+from ganzoo.data.images import report_bad
 from ganzoo.data.index import index_of
 from ganzoo.data.kept import key_of
+from ganzoo.data.picture import Pixels
 from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.data.streamed import decode_in_order, note
@@ -37,7 +42,10 @@ Images = Iterator[tuple[Pixels, Array]]
 """Pixels ``[n, C, H, W]`` and the numbers ``[n]`` that the images have in their source."""
 Advance = Callable[[int], None]
 
+_LOG: Final = logging.getLogger("ganzoo")
 SHARD_BYTES: Final = 2**30
+_MOST_FILES: Final = 512
+"""Each one is open while the copy is used, and a process may not have many more."""
 _HEADER: Final = 512
 """Bytes of a file before its pixels; its header is written when they are counted."""
 _BATCH: Final = 256
@@ -115,7 +123,10 @@ def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
             yield pixels, np.arange(start, start := start + len(pixels))
 
     labels = dataset.labels_of(torch.arange(length)) if dataset.spec.num_classes else None
-    digest = key_of(data=dataset.digest, source=dict(source)) if dataset.digest else ""
+    told = dataset.digest
+    if not told and isinstance(dataset, ArrayDataset):  # to write them takes longer than to read them
+        told = hashlib.sha256(np.ascontiguousarray(dataset.samples.numpy()).data).hexdigest()
+    digest = key_of(data=told, source=dict(source)) if told else ""
     known = None if labels is None else labels.cpu().numpy()
     return Original(dataset.spec, length, images, known, dataset.classes, source, digest)
 
@@ -135,13 +146,20 @@ def prepare(
         The copy; an earlier one if that was made of the same images, by their digest.
 
     Raises:
-        UsageError: something else is at ``out``, or an image cannot be read and is not to be skipped.
+        UsageError: something else is at ``out``, an image cannot be read and is not to be skipped, or the files would
+            be too many.
         GanzooError: it cannot be written.
     """
     out = out.expanduser().absolute()
-    made = _Making(original, out.with_name(f".{out.name}.partial"), max(1, shard_bytes // original.spec.numel))
+    made = _Making(original, out, max(1, shard_bytes // original.spec.numel))
     if out.exists():
         return _same_as(out, made)
+    if -(-original.count // made.room) > _MOST_FILES:
+        least = -(-original.count * original.spec.numel // (_MOST_FILES * 2**20))
+        raise UsageError(
+            f"This copy would have more than {_MOST_FILES} files: make them of {least} MiB (--shard-size)."
+        )
+    made.tell_of_others()
     try:
         copy = made.work(out, advance)
         if out.exists():  # another process was quicker
@@ -162,33 +180,42 @@ def _same_as(out: Path, made: _Making) -> Copy:
     """The copy that is there already."""
     if is_copy(out) and made.key and read_copy(out).source.get("key") == made.key:
         return read_copy(out)
-    raise UsageError(
-        f"{out} is there already, and was not made from the same images: choose another name, or remove it."
-    )
+    why = "was not made from the same images" if made.key else "nothing tells whether it was made from the same images"
+    raise UsageError(f"{out} is there already, and {why}: choose another name, or remove it.")
 
 
 class _Making:
     """A copy that is being made, in a folder beside its place."""
 
-    def __init__(self, original: Original, folder: Path, room: int) -> None:
-        self.original, self.folder, self.room = original, folder, room
+    def __init__(self, original: Original, out: Path, room: int) -> None:
+        self.original, self.room = original, room
         shape = {"shape": original.spec.shape, "classes": original.classes, "num_classes": original.spec.num_classes}
         self.key = key_of(original=original.digest, room=room, **shape) if original.digest else ""
+        self.folder = out.with_name(f".{out.name}.{self.key[:12] or 'unknown'}.partial")
+        self.others = [
+            path for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial") if path.name != self.folder.name
+        ]
         self.shards: list[Shard] = []
         self.kept: list[Array] = []
+
+    def tell_of_others(self) -> None:
+        """Say which folders hold unfinished copies of the same name, which somebody may not want any more."""
+        for path in self.others:
+            _LOG.warning("%s holds an unfinished copy of other images or with other settings.", path)
 
     def work(self, out: Path, advance: Advance) -> Copy:
         """Everything but the last rename; the copy as it will be at ``out``."""
         original = self.original
         self._go_on()
-        done = int(self.kept[-1][-1]) + 1 if self.kept else 0
+        file: _File | None = _File.left(self._next(), original.spec) if self.key else None
+        so_far = [*self.kept, *(file.numbers if file else [])]
+        done = int(so_far[-1][-1]) + 1 if so_far else 0
         advance(done)
-        file: _File | None = None
         try:
             for pixels, numbers in original.images(done):
                 start = 0
                 while start < len(pixels):
-                    file = file or _File(self.folder / f"images-{len(self.shards):05d}.safetensors", self.original.spec)
+                    file = file or _File(self._next(), original.spec)
                     part = slice(start, start + self.room - file.count)
                     file.add(pixels[part], numbers[part])
                     start = part.stop
@@ -207,6 +234,10 @@ class _Making:
                 file.give_up()
         advance(original.count - done)
         return self._record(out)
+
+    def _next(self) -> Path:
+        """The file that is to be written now."""
+        return self.folder / f"images-{len(self.shards):05d}.safetensors"
 
     def _go_on(self) -> None:
         """Take over what an earlier process left of the same copy, or begin with nothing."""
@@ -249,7 +280,7 @@ class _Making:
         if len(text) > MAX_BYTES:
             raise UsageError("This copy would have too many files or classes for its record: raise --shard-size.")
         write_text(folder / COPY_RECORD, text)
-        for each in (*folder.glob("*.numbers"), *folder.glob(".*.tmp"), folder / _PROGRESS):
+        for each in (*folder.glob("*.numbers"), *folder.glob(".*.tmp"), *folder.glob("*.part"), folder / _PROGRESS):
             each.unlink(missing_ok=True)
         return copy
 
@@ -257,12 +288,25 @@ class _Making:
 class _File:
     """A file of images that is being written."""
 
-    def __init__(self, path: Path, spec: Spec) -> None:
-        self.path, self.spec, self.count = path, spec, 0
-        self.numbers: list[Array] = []
-        self._draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        self._file: IO[bytes] = self._draft.open("wb")
-        self._file.seek(_HEADER)
+    def __init__(self, path: Path, spec: Spec, numbers: Iterable[Array] = ()) -> None:
+        self.path, self.spec, self.numbers = path, spec, list(numbers)
+        self.count = sum(map(len, self.numbers))
+        self._draft = _draft_of(path)
+        self._file: IO[bytes] = self._draft.open("ab")
+        self._file.truncate(_HEADER + self.count * spec.numel)
+
+    @classmethod
+    def left(cls, path: Path, spec: Spec) -> _File | None:
+        """The file as an earlier process gave it up; None if it left nothing that can be gone on with."""
+        part = path.with_suffix(".part")
+        try:
+            numbers = np.fromfile(path.with_suffix(".part.numbers"), np.int64)
+            if not len(numbers) or part.stat().st_size != _HEADER + len(numbers) * spec.numel:
+                return None
+            part.replace(_draft_of(path))  # of several processes, one has it
+        except OSError:
+            return None
+        return cls(path, spec, [numbers])
 
     def add(self, pixels: Pixels, numbers: Array) -> None:
         """Write some images after the others."""
@@ -276,16 +320,28 @@ class _File:
         array = {"dtype": "U8", "shape": [self.count, *self.spec.shape], "data_offsets": [0, size]}
         header = pack_header({"pixels": array}, _HEADER)
         assert len(header) == _HEADER
-        self._file.seek(0)
-        self._file.write(header)
-        self._file.flush()
-        os.fsync(self._file.fileno())
         self._file.close()
+        with self._draft.open("r+b") as file:
+            file.write(header)
+            file.flush()
+            os.fsync(file.fileno())
         digest = sha256(self._draft)
         self._draft.replace(self.path)
         return Shard(self.path.name, self.count, digest)
 
     def give_up(self) -> None:
-        """Leave nothing behind."""
+        """Leave what there is to :meth:`left`, as far as the disk lets us."""
+        with suppress(OSError, ValueError):
+            numbers = np.concatenate(self.numbers)
+            self._file.truncate(_HEADER + len(numbers) * self.spec.numel)  # the last images may be there in part
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self.path.with_suffix(".part.numbers").write_bytes(numbers.tobytes())
+            self._draft.replace(self.path.with_suffix(".part"))
         self._file.close()
         self._draft.unlink(missing_ok=True)
+
+
+def _draft_of(path: Path) -> Path:
+    """Where this process writes a file until it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

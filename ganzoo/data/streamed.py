@@ -21,7 +21,7 @@ from ganzoo.data.images import refusal, report_bad
 from ganzoo.data.index import index_of
 from ganzoo.data.kept import key_of
 from ganzoo.data.pixels import to_unit
-from ganzoo.data.workers import PIECE, Decoders, Decoding, Piece
+from ganzoo.data.workers import Decoders, Decoding, Piece
 from ganzoo.nn.bundle import Batch
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -87,7 +87,7 @@ class StreamedImages(Dataset):
         return "in files", f"decoded as they are wanted, {self.decoders.width} pieces at a time"
 
     def ahead(self, count: int) -> int:
-        enough = -(-2 * self.decoders.width * PIECE // count)
+        enough = -(-2 * self.decoders.width * self.decoders.piece // count)
         return max(1, min(enough, _MOST_AHEAD // (count * self.spec.numel)))
 
     def begin(self, index: Tensor) -> Pending:
@@ -130,13 +130,14 @@ class _Decoding(Pending):
 def decode_in_order(files: ImageFiles, numbers: Array, decoders: Decoders) -> Iterator[tuple[Array, Piece]]:
     """The images ``numbers``, a piece at a time and some pieces ahead; each piece with the numbers that it has."""
     begun: deque[tuple[Array, Decoding]] = deque()
-    for start in range(0, len(numbers) + PIECE * 2 * decoders.width, PIECE):
-        part = numbers[start : start + PIECE]
-        if len(part):
-            begun.append((part, decoders.begin([files.names[number] for number in part.tolist()])))
-        if begun and (not len(part) or len(begun) > 2 * decoders.width):
+    for start in range(0, len(numbers), decoders.piece):
+        part = numbers[start : start + decoders.piece]
+        begun.append((part, decoders.begin([files.names[number] for number in part.tolist()])))
+        if len(begun) > 2 * decoders.width:
             first, decoding = begun.popleft()
             yield first, next(decoding.result())
+    for first, decoding in begun:
+        yield first, next(decoding.result())
 
 
 def note(files: ImageFiles, numbers: Array, piece: Piece, on_bad_image: OnBadImage) -> dict[str, str]:
@@ -169,17 +170,19 @@ def _sound(files: ImageFiles, decoders: Decoders, on_bad_image: OnBadImage) -> A
     passing: dict[str, str] = {}
     begun = said = kept = time.monotonic()
     done = 0
-    for numbers, piece in decode_in_order(files, unknown, decoders):
-        passing |= note(files, numbers, piece, on_bad_image)
-        done += len(numbers)
-        now = time.monotonic()
-        if now - said >= _SAY_EVERY:
-            said = now
-            left = (now - begun) * (len(unknown) - done) / done
-            _LOG.info("%d of %d images are looked at, once; about %.0f s are left.", done, len(unknown), left)
-        if now - kept >= _KEEP_EVERY:
-            kept = now
-            index.keep()
-    index.keep()
+    try:
+        for numbers, piece in decode_in_order(files, unknown, decoders):
+            passing |= note(files, numbers, piece, on_bad_image)
+            done += len(numbers)
+            now = time.monotonic()
+            if now - said >= _SAY_EVERY:
+                said = now
+                left = (now - begun) * (len(unknown) - done) / done
+                _LOG.info("%d of %d images are looked at, once; about %.0f s are left.", done, len(unknown), left)
+            if now - kept >= _KEEP_EVERY:
+                kept = now
+                index.keep()
+    finally:
+        index.keep()
     report_bad(files, {**index.bad, **passing})
     return np.array(index.sound)

@@ -17,8 +17,10 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
+from math import prod
+from multiprocessing.synchronize import Lock
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -26,11 +28,16 @@ import numpy as np
 
 from ganzoo import processes
 from ganzoo.data.files import Fit, ImageFiles
-from ganzoo.data.images import Pixels, Reason, decode, reason_of, strict_pillow
+from ganzoo.data.picture import LARGE_ONES, Pixels, Reason, decode, reason_of, strict_pillow
+from ganzoo.errors import GanzooError
 
 _LOG: Final = logging.getLogger("ganzoo")
-PIECE: Final = 32
-"""Images that are decoded together."""
+_PIECE: Final = 32
+"""Images that are decoded together, at most."""
+_PIECE_BYTES: Final = 4 * 2**20
+"""What they take, unless it is a single one."""
+_PATIENCE: Final = 5.0
+"""Seconds without a piece after which it is looked whether there is still somebody to send it."""
 _MOST: Final = 8
 _OPENING: Final = threading.Lock()
 """One thread opens a zip, and the others take what it opened."""
@@ -73,6 +80,8 @@ class Decoders:
 
     def __init__(self, path: Path, shape: Shape, fit: Fit, workers: int) -> None:
         self.path, self.shape, self.fit, self.workers = path, shape, fit, workers
+        self.piece = max(1, min(_PIECE, _PIECE_BYTES // prod(shape)))
+        """How many images are decoded together."""
         self._threads: Executor | None = None
         self._pool: Executor | None = None
 
@@ -103,7 +112,8 @@ class Decoders:
         try:
             with _without_main():
                 if self._pool is None:
-                    pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
+                    spawn = multiprocessing.get_context("spawn")
+                    pool = ProcessPoolExecutor(self.workers, spawn, _settle_in, (_large_ones(),))
                     weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
                     starts = [pool.submit(_nothing) for _ in range(self.workers)]
                     self._pool, self._awake = pool, starts[0]
@@ -130,23 +140,43 @@ class Decoders:
                 " ".join(str(err).split()) or type(err).__name__,
             )
 
+    def look_after(self) -> None:
+        """End the pool if one of its processes is gone.
+
+        The pool sees to that by itself, but where the process was killed while it sent a piece: then the pool waits for
+        the rest of that piece, and would do so for ever.
+        """
+        with suppress(AttributeError, OSError):  # other versions of Python may keep these elsewhere
+            workers = list(self._pool._processes.values())  # type: ignore[union-attr]
+            if any(worker.exitcode is not None for worker in workers):
+                for worker in workers:
+                    worker.kill()
+                self._pool._result_queue._writer.close()  # type: ignore[union-attr]
+
 
 class Decoding:
     """Images that are being decoded."""
 
     def __init__(self, by: Decoders, names: tuple[str, ...]) -> None:
         self._by = by
-        self._names = [names[start : start + PIECE] for start in range(0, len(names), PIECE)]
+        self._names = [names[start : start + by.piece] for start in range(0, len(names), by.piece)]
         self._pieces = [by.submit(part) for part in self._names]
 
     def result(self) -> Iterator[Piece]:
         """The pieces in their order, as they come."""
         for names, piece in zip(self._names, self._pieces, strict=True):
             try:
-                yield piece.result()
+                yield self._await(piece)
             except (BrokenProcessPool, CancelledError) as err:  # the other one's end may cancel it
                 self._by.give_up(err)
                 yield self._by.submit_here(names).result()
+
+    def _await(self, piece: Future[Piece]) -> Piece:
+        while True:
+            try:
+                return piece.result(_PATIENCE)
+            except TimeoutError:
+                self._by.look_after()
 
     def cancel(self) -> None:
         """It is not wanted any more."""
@@ -159,7 +189,10 @@ def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) ->
     pixels = np.empty((len(names), *shape), np.uint8)
     good, bad = [], {}
     with _OPENING:
-        _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+        try:
+            _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+        except OSError as err:
+            raise GanzooError(f"The images in {path} are not there any more ({err.strerror or err}).") from None
     with strict_pillow():
         for at, name in enumerate(names):
             try:
@@ -178,12 +211,23 @@ def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], byte
     return stack, stack.enter_context(ImageFiles(path, ()).open())
 
 
+@lru_cache(maxsize=1)
+def _large_ones() -> Lock:
+    """Held by the process that decodes a large image. It must outlive the pools: their processes look it up by name."""
+    return multiprocessing.get_context("spawn").Lock()
+
+
 def _nothing() -> None:
     """The first thing that a new process is asked to do."""
 
 
-def _settle_in() -> None:
-    """What a new process does first."""
+def _settle_in(large_ones: Lock) -> None:
+    """What a new process does first.
+
+    Args:
+        large_ones: held while a large image is decoded, by one process of all.
+    """
+    LARGE_ONES.held = large_ones
     for name in _IGNORED:
         number = getattr(signal, name, None)
         if number is not None:

@@ -119,10 +119,13 @@ class Pictures(Subject):
     def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
         shape = self.spec.shape
         assert len(shape) == 3
-        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
-            labels = None if self.files.labels is None else torch.tensor([self.files.labels[i] for i in part.tolist()])
-            files = ImageFiles(self.files.path, tuple(self.files.names[i] for i in part.tolist()))
-            yield torch.from_numpy(decode_images(files, shape)[0]), labels
+        known = self.files.labels
+        with self.files.open() as read:  # once: the list of a zip of millions takes seconds to read
+            for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+                numbers = part.tolist()
+                labels = None if known is None else torch.tensor([known[i] for i in numbers])
+                files = ImageFiles(self.files.path, tuple(self.files.names[i] for i in numbers))
+                yield torch.from_numpy(decode_images(files, shape, read=read)[0]), labels
 
 
 class Arrays(Subject):

@@ -25,7 +25,7 @@ class FolderSource:
 
 
 def folder_source(config: FolderConfig) -> FolderSource:
-    """Look at the folder or zip; once in a process unless it changes.
+    """Look at the folder or zip; once until :func:`take`, unless it changes.
 
     Raises:
         UsageError: there is none, it holds no images, or one cannot be read.
@@ -34,6 +34,16 @@ def folder_source(config: FolderConfig) -> FolderSource:
         raise UsageError("The data set 'folder' needs the option path: --data.path FOLDER_OR_ZIP.")
     path = config.path.expanduser().absolute()
     return _look(config, path, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+def take(config: FolderConfig) -> FolderSource:
+    """What was found, for a data set; the next one is of what is there then.
+
+    That files in it were replaced, the folder's own time of change would not tell.
+    """
+    found = folder_source(config)
+    _look.cache_clear()
+    return found
 
 
 @lru_cache(maxsize=8)

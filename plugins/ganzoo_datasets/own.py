@@ -14,7 +14,7 @@ from ganzoo.data.memory import fits, free_memory
 from ganzoo.data.streamed import StreamedImages
 from ganzoo.data.workers import Decoders, workers_wanted
 from ganzoo_datasets import FolderConfig, NpzConfig
-from ganzoo_datasets.folder_source import FolderSource, folder_source
+from ganzoo_datasets.folder_source import FolderSource, folder_source, take
 from ganzoo_datasets.npz_source import npz_source
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -29,7 +29,7 @@ class Folder(ArrayDataset):
         return super().__new__(cls)
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
-        source = folder_source(config)
+        source = take(config)
         pixels, kept = held_images(source.files, source.shape, config.fit, config.on_bad_image)
         numbers = source.files.labels
         labels = None if numbers is None else torch.tensor(numbers)[kept]
@@ -41,7 +41,7 @@ class StreamedFolder(StreamedImages):
     """The same images, decoded by other processes while they are used."""
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
-        source = folder_source(config)
+        source = take(config)
         decoders = Decoders(source.files.path, source.shape, config.fit, workers_wanted(config.workers))
         super().__init__(source.files, spec, decoders, config.on_bad_image, Augment(config.flip, config.crop))
 
