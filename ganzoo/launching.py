@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ganzoo import processes
+
 STOPPED: Final = frozenset({128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM})
 """Exit codes of a command that left because it was asked to."""
 _KEPT: Final = 8192
@@ -146,7 +148,7 @@ class Work:
                 self._process = subprocess.Popen(
                     command,
                     cwd=self.job.cwd,
-                    env={**os.environ, **self.job.env},
+                    env={**processes.apart(), **self.job.env},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

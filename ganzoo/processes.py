@@ -11,6 +11,9 @@ from typing import Final
 from ganzoo.errors import UsageError
 
 _NAMES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_OTHERS: Final = frozenset(
+    {"GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+)
 _planned: list[int] = []
 
 
@@ -52,6 +55,12 @@ def place() -> Place:
             f"{', '.join(f'{name}={value}' for name, value in said.items())}; start it with torchrun or --devices."
         )
     return found
+
+
+def apart() -> dict[str, str]:
+    """The environment for a program that is none of the processes of this one's run."""
+    ours = _OTHERS.union(_NAMES)
+    return {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("TORCHELASTIC_")}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ganzoo.training import distributed
+from ganzoo.training import spoken
 
 TESTS = Path(__file__).parent
 
@@ -45,7 +45,7 @@ def run_three(script: str, out: Path, codes: tuple[int, int, int], **more: str) 
 def go_on_as_two(port: str) -> None:
     """The first two processes meet anew, without the third."""
     os.environ |= {"WORLD_SIZE": "2", "MASTER_PORT": port}
-    distributed._stores.clear()
+    spoken._stores.clear()
 
 
 def tell(out: Path, world: int, rank: int, found: dict[str, Any]) -> None:

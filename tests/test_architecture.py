@@ -33,6 +33,7 @@ SIDEWAYS = {
     ("plugins", "hookspecs"),
     ("registry", "plugins"),
     ("hooks", "hookspecs"),
+    ("launching", "processes"),
     ("plugins", "hooks"),
     ("blame", "plugins"),
     ("blame", "registry"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
+import ganzoo
 from ganzoo.api import Spec
 from ganzoo.cli import main
 from ganzoo.data import ArrayDataset, decode_images, list_images, memory
@@ -285,3 +286,17 @@ def test_a_limit_of_a_group_within_a_group_counts(tmp_path: Path, monkeypatch: p
     assert memory.free_memory() == 501000
     (tmp_path / "self").write_text("0::/\n")
     assert memory.free_memory() > 501000
+
+
+def test_a_run_that_goes_on_with_other_data_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(8):
+        save(tmp_path / "p" / f"{number}.png", 30 * number)
+    small = {"data": "folder", "data.path": str(tmp_path / "p"), "gen.width": 4, "disc.width": 4, "batch_size": 4}
+    settings = {**small, "out": tmp_path / "runs", "samples": 4, "device": "cpu"}
+    caplog.set_level(logging.INFO, "ganzoo")
+    run = ganzoo.train(settings, name="it", steps=2)
+    ganzoo.train({"device": "cpu"}, resume=run.path, steps=3)
+    assert "samples now" not in caplog.text
+    save(tmp_path / "p" / "new.png", 9)
+    ganzoo.train({"device": "cpu"}, resume=run.path, steps=4)
+    assert "Warning: The data set has 9 samples now, and had 8 when " in caplog.text

@@ -63,11 +63,12 @@ def _heard_out(function: Callable[[], T]) -> T:
         of_all = isinstance(err, (UsageError, Interrupted))  # each process meets it by itself
         if words.tells(err) if words else processes.place().rank == 0 or not of_all:
             terminal.status(f"Error: {err}")
-        if isinstance(err, LostError):
-            # Threads of the backend may still wait for the dead process; they would keep this one from leaving.
+        lost = isinstance(err, LostError)
+        if words and not (lost and words.rank):  # process 0, which would end the wait, may be the one that is gone
+            words.told()
+        if lost or (words and words.backend == "nccl"):
+            # Threads of the backend may still wait for other processes; they would keep this one from leaving.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(err.exit_code)
-        if words:
-            words.told()
         raise click.exceptions.Exit(err.exit_code) from None

@@ -203,7 +203,6 @@ class Bundle:
         self.noise = noise
         self.precision = precision
         self.communication: Communication = communication or Solo()
-        self._buffers = self._floating_buffers()
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
         self.guard: Guard | None = None
@@ -237,8 +236,12 @@ class Bundle:
         """Whether the critic is differentiated once only, as far as its regularizers go."""
         return all(type(reg).penalty is Regularizer.penalty for reg in self.regularizers)
 
-    def _floating_buffers(self) -> list[Tensor]:
-        return [b for side in (self.gen_side, self.disc_side) for b in side.buffers() if b.is_floating_point()]
+    def _shared_buffers(self) -> list[Tensor]:
+        """Buffers whose mean over the processes is a meaning; looked for anew, as a layer may put others there."""
+        if self.communication.world == 1:
+            return []
+        buffers = (b for side in (self.gen_side, self.disc_side) for b in side.buffers())
+        return [b for b in buffers if b.is_floating_point() or b.is_complex()]
 
     def _set_scalers(self) -> None:
         """float16 needs its objectives scaled, each side by itself."""
@@ -249,7 +252,6 @@ class Bundle:
         """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay."""
         for side in (self.gen_side, self.disc_side):
             side.to(memory_format=layout)  # type: ignore[call-overload]
-        self._buffers = self._floating_buffers()
         self._is_rearranged = layout != torch.contiguous_format
 
     def begin(self, step: int) -> None:
@@ -334,14 +336,18 @@ class Bundle:
         return terms
 
     def update_discriminator(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """One step of the discriminator's optimiser on the sum of the terms, then its constraints."""
+        """One step of the discriminator's optimiser on the sum of the terms, then its constraints.
+
+        Returns:
+            the sum, its mean over the processes: what a trainer decides by it, all of them decide alike.
+        """
         total = self._update(self.disc_side, terms)
         for reg in self.regularizers:
             reg.after_step(self.disc)
         return total
 
     def update_generator(self, terms: Mapping[str, Tensor]) -> Tensor:
-        """One step of the generator's optimiser on the sum of the terms."""
+        """One step of the generator's optimiser on the sum of the terms; returns its mean over the processes."""
         return self._update(self.gen_side, terms)
 
     def backward(self, side: Side, total: Tensor) -> None:
@@ -352,12 +358,15 @@ class Bundle:
         """
         side.backward(total)
 
-    def apply_gradients(self, side: Side, total: Tensor) -> None:
+    def apply_gradients(self, side: Side, total: Tensor) -> Tensor:
         """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite.
 
         With a guard, the step is left out where a number is not finite, in any process.
+
+        Returns:
+            the mean of ``total`` over the processes.
         """
-        total = self.communication.average_gradients(side.trainable, self._buffers, total.detach())
+        mean = total = self.communication.average_gradients(side.trainable, self._shared_buffers(), total.detach())
         if self._is_rearranged:
             _match_strides(side.trainable)
         unscaled = side.unscale()
@@ -367,18 +376,18 @@ class Bundle:
             total = torch.where(hopeless, torch.nan, total)
         if self.guard is not None:
             self.guard.step(side, total, overflow)
-            return
+            return mean
         if overflow is None:
             side.optimizer.step()
         else:
             step_unless(overflow, side.optimizer)
         self.broken += ~torch.isfinite(total)
+        return mean
 
     def _update(self, side: Side, terms: Mapping[str, Tensor]) -> Tensor:
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         self.backward(side, total)
-        self.apply_gradients(side, total)
-        return total.detach()
+        return self.apply_gradients(side, total)
 
 
 def _match_strides(parameters: Sequence[Tensor]) -> None:

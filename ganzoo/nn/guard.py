@@ -26,18 +26,26 @@ class Guard:
     def __init__(self, device: torch.device) -> None:
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._in_step = torch.zeros((), dtype=torch.bool, device=device)
-        self._buffers: list[tuple[Tensor, Tensor]] = []
+        self._buffers: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
 
     def begin(self, sides: Iterable[Side]) -> None:
         """Remember the buffers (batch-norm statistics), which forward passes change."""
         self._in_step.zero_()
-        self._buffers = [(buffer, buffer.clone()) for side in sides for buffer in side.buffers()]
+        self._buffers = [
+            (module._buffers, name, buffer.clone())
+            for side in sides
+            for module in side.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
 
     @torch.no_grad()
     def settle(self) -> None:
         """At the end of a step in which an update was left out: put the buffers back."""
-        for buffer, before in self._buffers:
-            buffer.copy_(torch.where(self._in_step, before, buffer))
+        for place, name, before in self._buffers:
+            buffer = place[name]  # a layer may have put another tensor there
+            if buffer is not None:
+                buffer.copy_(torch.where(self._in_step, before, buffer))
 
     @torch.no_grad()
     def step(self, side: Side, total: Tensor, overflow: Tensor | None = None) -> None:

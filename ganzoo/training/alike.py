@@ -23,6 +23,8 @@ def checksum(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _words(tensor: Tensor) -> Tensor:
-    flat = tensor.detach().contiguous().reshape(-1)
-    sizes = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    return flat.view(sizes[flat.element_size()]).to(torch.int64)
+    real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    flat = real.contiguous().reshape(-1)
+    # Longer numbers count as two: the highest bits of two products of 64 bits would cancel each other.
+    words = {1: torch.uint8, 2: torch.int16}.get(flat.element_size(), torch.int32)
+    return flat.view(words).to(torch.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -42,9 +42,9 @@ class Alone(Solo):
             GanzooError: they do not.
         """
 
-    def mean_of(self, values: Sequence[float]) -> list[float]:
-        """The mean of each number over the processes."""
-        return list(values)
+    def means_of(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean of each number over the processes that have one of its name; all know all of them."""
+        return dict(values)
 
     def from_first(self, function: Callable[[], str | None]) -> str:
         """What ``function`` returns in process 0, which alone calls it; what it raises is raised in all.
@@ -62,14 +62,20 @@ class Alone(Solo):
 
     @contextmanager
     def first_ahead(self) -> Iterator[None]:
-        """The body runs in the first process of each machine, then in the others: for downloads and caches."""
+        """The body runs in the first process of each machine, then in the others: for downloads and caches.
+
+        None leaves it before all others are through, however long that takes.
+        """
         yield
 
     def meet(self) -> None:
         """Wait until all processes are here."""
 
     def tells(self, error: BaseException) -> bool:
-        """Whether it is on this process to tell the user about the error; the first of many says it for all."""
+        """Whether it is on this process to tell the user about the error; the first of many says it for all.
+
+        A process that misses another one takes the exit code of that, if that says itself why it left.
+        """
         return True
 
     def told(self) -> None:

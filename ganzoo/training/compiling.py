@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
+from ganzoo import processes
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, flatten, resolve
 from ganzoo.decisions import Arrangement, Decision
@@ -36,7 +36,6 @@ _PATIENCE: Final = 900.0
 _SMALL: Final = 5_000_000
 """Weights below which launches cost a GPU more than what is launched, so that graphs of them pay."""
 Backend = str | Callable[..., Any]
-_PLACE: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def compiled(session: Session, arrangement: Arrangement) -> Decision:
@@ -89,7 +88,6 @@ def tried(config: RunConfig, spec: Spec, device: torch.device, batch: int, backe
         "batch": batch,
         "backend": backend,
     }
-    alone = {name: value for name, value in os.environ.items() if name not in _PLACE}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "ganzoo.training.compiling"],
@@ -97,7 +95,7 @@ def tried(config: RunConfig, spec: Spec, device: torch.device, batch: int, backe
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env=alone,
+            env=processes.apart(),
             timeout=_PATIENCE,
             check=False,
         )

@@ -85,10 +85,10 @@ def _replay(session: Session, good: Snapshot, until: int) -> tuple[int, str, boo
         bundle.begin(index)
         metrics = session.trainer.step(witness)
         # Each process has its own samples, and all must see the same: a mean is finite if each of its numbers is.
-        means = session.together.mean_of([float(value) for value in metrics.values()])
+        means = session.together.means_of({name: float(value) for name, value in metrics.items()})
         if session.together.any(not witness.finite):
             return step, f"Step {step}: real samples hold NaN or infinite values", True
-        terms = [name for name, value in zip(metrics, means, strict=True) if not math.isfinite(value)]
+        terms = [name for name, value in means.items() if not math.isfinite(value)]
         places = [place for side in (bundle.disc_side, bundle.gen_side) if (place := _place(side))]
         if terms or places:
             what = _enumerate([_WORDS.get(name, f"the term {name}") for name in sorted(terms, key=_order)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import os
 import signal
@@ -12,11 +13,13 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 _TIME_TO_SAVE: Final = 300
 """Seconds that processes have to save and leave after a signal, before they are killed."""
+_SAID: Final = {error.exit_code for error in (UsageError, DivergedError, MissingError)}
+"""Exit codes of a process that has said what was wrong."""
 
 
 def count(asked: str, device: str) -> int:
@@ -69,21 +72,24 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
         "max_restarts": 0,
         "monitor_interval": 0.1,
         "local_addr": "127.0.0.1",
-        "signals_to_handle": ",".join(name for name in _SIGNALS if hasattr(signal, name)),
+        "signals_to_handle": ",".join(name for name in _SIGNALS if _is_heard(name)),
         "shutdown_timeout": _TIME_TO_SAVE,
     }
     known = {field.name for field in dataclasses.fields(LaunchConfig)}  # older versions of torch have fewer
     config = LaunchConfig(**{name: value for name, value in settings.items() if name in known})
-    if hasattr(signal, "SIGUSR1"):
+    if _is_heard("SIGUSR1"):
         signal.signal(signal.SIGUSR1, leave)
     heard = logging.root.manager.disable
     logging.disable(logging.ERROR)  # the processes say themselves what happens to the run
     try:
         elastic_launch(config, sys.executable)("-m", "ganzoo", *arguments)
     except ChildFailedError as err:
-        # One that was killed is the cause, though another that misses it may have ended within the same moment.
-        killed = (each for each in err.failures.items() if each[1].exitcode not in (-signal.SIGTERM, *range(256)))
-        rank, failure = next(killed, err.get_first_failure())
+        # One that says what was wrong is the cause: others that hung then were killed for it. Else it is one that was
+        # killed, though another that misses it may have ended within the same moment.
+        failures = list(err.failures.items())
+        said = (each for each in failures if each[1].exitcode in _SAID)
+        killed = (each for each in failures if each[1].exitcode not in (-signal.SIGTERM, *range(256)))
+        rank, failure = next(itertools.chain(said, killed), err.get_first_failure())
         if failure.exitcode >= 0:
             return int(failure.exitcode)  # it has said why
         name = signal.Signals(-failure.exitcode).name
@@ -98,6 +104,11 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     finally:
         logging.disable(heard)
     return 0
+
+
+def _is_heard(name: str) -> bool:
+    """Whether a signal exists, and is not ignored: what ``nohup`` has told us to ignore, the processes shall too."""
+    return hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN
 
 
 def _prepare(processes: int) -> None:

@@ -86,6 +86,7 @@ class Session:
         if check_rules:
             check_what_was_built(config.plan(spec), self.bundle)
         check_contracts(config, self.bundle, self.dataset, device)
+        torch.default_generator.manual_seed(derive_seed(self.settings.seed, "trainer"))  # alike in all processes
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         together.start_alike(self.bundle)
@@ -222,7 +223,7 @@ class Session:
             key: average(torch.stack([entry[key] for entry in self._history if key in entry]).cpu().double()).item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
         }
-        means = dict(zip(means, self.together.mean_of(list(means.values())), strict=True))
+        means = self.together.means_of(means)
         step, seconds = self._last_log
         elapsed = max(self.seconds - seconds, 1e-9)
         rate = (self.step - step) / elapsed
@@ -279,7 +280,7 @@ class Session:
         if self.policy.check(thorough=True):
             return ""
         self.together.check_alike(self.bundle, self.step)
-        snapshot = self.snapshot()
+        snapshot = state.with_others(self, self.snapshot())
         if due and self.policy.mode == "rollback":
             self.policy.keep(snapshot)
         pinned = self.policy.pinned
@@ -306,6 +307,12 @@ class Session:
             self.run.rewind_metrics(-1)
             return
         saved = checkpoint.load(Path(path))
+        before = saved.state.get("samples", self.dataset.length)
+        if before != self.dataset.length:
+            self.say(
+                f"Warning: The data set has {self.dataset.length} samples now, and had {before} when {path} was saved; "
+                "the run goes on, with other batches than it would have had."
+            )
         self.go_back(saved)
         self._seconds = saved.state["seconds"]
         self.policy.restored(saved)

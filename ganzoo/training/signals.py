@@ -11,6 +11,14 @@ from typing import Any, Final
 
 from ganzoo.errors import Interrupted
 
+_heard: list[StopSignals] = []
+
+
+def noted() -> int:
+    """The number of a signal that came and was only noted, so that the program is to leave soon; 0 if there is none."""
+    return next((each.received for each in _heard if each.received), 0)
+
+
 _NAMES: Final = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 _PATIENCE: Final = 8.0
 """Seconds that a step may take to its end after a signal."""
@@ -44,6 +52,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self._depth += 1
+        if self._depth == 1:
+            _heard.append(self)
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             for name in _NAMES:
                 number = getattr(signal, name, None)
@@ -54,6 +64,7 @@ class StopSignals:
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if self._depth == 0:
+            _heard.remove(self)
             for number, handler in self._before.items():
                 signal.signal(number, handler)
             self._before.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import os
 import shlex
@@ -122,7 +123,7 @@ def start(
         decided = of_machine(machine_of(device, choice.reason))
         with (
             together,
-            _opened(config, spec, resume, notes, together=together, say=say) as run,
+            _opened(config, spec, resume, notes, together=together, say=say) as (run, resumed),
             meant(device),
             switches(settings, device),
         ):
@@ -133,7 +134,7 @@ def start(
                     device,
                     notes,
                     decided,
-                    resumed=resume is not None,
+                    resumed=resumed,
                     say=say,
                     extra_observers=observers,
                     check_rules=not allow_incompatible,
@@ -142,7 +143,7 @@ def start(
                 )
                 signals.defer()
             except BaseException:
-                if not resume and together.rank == 0:
+                if not resumed and together.rank == 0:
                     shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
                 raise
             if session is not None:
@@ -188,8 +189,11 @@ def _opened(
     *,
     together: Alone,
     say: Callable[[str], None],
-) -> Iterator[Run]:
-    """The run to write to, new or not, locked by the first process while entered."""
+) -> Iterator[tuple[Run, bool]]:
+    """The run to write to, locked by the first process while entered, and whether it goes on.
+
+    Both are as the first process has it: another one may look for it in a folder of its own.
+    """
     ours: list[Run] = []
 
     def open_first() -> str:
@@ -200,11 +204,11 @@ def _opened(
             run.lock = RunLock.take(resume, say)
             run.lock.keep_alive()
         ours.append(run)
-        return str(run.path)
+        return json.dumps([str(run.path), resume is not None])
 
     try:
-        path = Path(together.from_first(open_first))
-        yield ours[0] if ours else together.run_for(Run(path, config, spec))
+        path, resumed = json.loads(together.from_first(open_first))
+        yield (ours[0] if ours else together.run_for(Run(Path(path), config, spec))), resumed
     finally:
         for run in ours:
             if run.lock is not None:

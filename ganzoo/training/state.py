@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
@@ -37,6 +39,8 @@ def capture(session: Session) -> Snapshot:
     state = {
         "step": session.step,
         "position": session.stream.position,
+        "samples": session.dataset.length,
+        "processes": session.together.world,
         "seconds": session.seconds,
         "groups": groups,
         "nonfinite": {"attempt": bundle.noise.attempt, "skipped": int(bundle.guard.skipped) if bundle.guard else 0},
@@ -45,6 +49,26 @@ def capture(session: Session) -> Snapshot:
     if session.scoring is not None:
         state["best"] = session.scoring.state
     return Snapshot(model, optimizer, state)
+
+
+def with_others(session: Session, snapshot: Snapshot) -> Snapshot:
+    """In process 0, the state with what each other process has for itself; see :func:`put_back`."""
+    if session.together.world == 1:
+        return snapshot
+    own = session.together.gather(lambda: _own(session))
+    others = {f"{_of(rank)}{name}": value for rank, found in enumerate(own) if rank for name, value in found.items()}
+    return Snapshot(snapshot.model, {**snapshot.optimizer, **others}, snapshot.state)
+
+
+def _own(session: Session) -> dict[str, Tensor]:
+    """What may differ between processes: what a trainer holds, and the states of Python's and NumPy's generators."""
+    held = {f"trainer.{name}": value for name, value in session.trainer.state_dict().items()}
+    words = torch.frombuffer(bytearray(json.dumps(random_state()).encode()), dtype=torch.uint8)
+    return {name: value.detach().cpu().contiguous().clone() for name, value in held.items()} | {"random": words}
+
+
+def _of(rank: int) -> str:
+    return f"process{rank}."
 
 
 def copied(snapshot: Snapshot) -> Snapshot:
@@ -57,7 +81,7 @@ def copied(snapshot: Snapshot) -> Snapshot:
 
 
 def put_back(session: Session, saved: Snapshot) -> None:
-    """Go back to a state.
+    """Go back to a state. A process that had a part of its own in it takes that, if there are as many as there were.
 
     Raises:
         GanzooError: it does not fit.
@@ -73,9 +97,12 @@ def put_back(session: Session, saved: Snapshot) -> None:
         checkpoint.restore_optimizer(side.optimizer, key, saved.optimizer, groups)
         if side.scaler is not None and f"scale.{key}" in saved.optimizer:
             side.scaler.state = saved.optimizer[f"scale.{key}"].to(side.scaler.state.device, copy=True)
-    own = {
-        name.removeprefix("trainer."): value for name, value in saved.optimizer.items() if name.startswith("trainer.")
-    }
+    mine = _of(session.together.rank)
+    random_words = saved.optimizer.get(f"{mine}random")
+    if random_words is None or saved.state.get("processes") != session.together.world:
+        mine = ""
+    begin = f"{mine}trainer."
+    own = {name.removeprefix(begin): value for name, value in saved.optimizer.items() if name.startswith(begin)}
     session.trainer.load_state_dict(own)
     session.stream.position = saved.state["position"]
     session.step = saved.state["step"]
@@ -85,7 +112,10 @@ def put_back(session: Session, saved: Snapshot) -> None:
         bundle.guard.skipped.fill_(nonfinite["skipped"])
     if session.scoring is not None and isinstance(saved.state.get("best"), dict):
         session.scoring.state = {**session.scoring.state, **saved.state["best"]}
-    restore_random(saved.state["random"])
+    if mine and random_words is not None:
+        restore_random(json.loads(bytes(random_words.cpu().numpy())))
+    else:
+        restore_random(saved.state["random"])
 
 
 def random_state() -> dict[str, Any]:
