@@ -267,6 +267,7 @@ def test_the_cache_follows_the_custom_of_the_system(
     monkeypatch: pytest.MonkeyPatch, platform: str, variables: dict[str, str], end: str
 ) -> None:
     monkeypatch.setattr("ganzoo.data.roots.sys.platform", platform)
+    monkeypatch.delenv("GANZOO_CACHE")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_root().as_posix() == end.replace("HOME", Path.home().as_posix())

@@ -59,7 +59,7 @@ def test_without_a_home_that_can_be_written(tmp_path: Path, home: str | None) ->
             folder = tmp_path / "home"
             folder.mkdir(mode=0o500)
         env = {"HOME": str(folder), "USERPROFILE": str(folder)}
-    drop = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "GANZOO_DATA", "TORCH_HOME")
+    drop = ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "GANZOO_CACHE", "GANZOO_DATA", "TORCH_HOME")
     done = ganzoo(*RUN, str(tmp_path / "runs"), cwd=tmp_path, drop=drop, **env)
     assert done.returncode == 0, done.stderr
     if home == "/dev/null/nobody":
