@@ -148,6 +148,11 @@ class Rule:
         return f"{self.what.format_map(words)}: {self.why.format_map(words)}; {self.instead.format_map(words)}."
 
 
+def _are(values: object, kind: type[Any]) -> bool:
+    """Whether something holds such values alone; a text, which holds texts, does not count."""
+    return isinstance(values, Iterable) and not isinstance(values, str) and all(isinstance(v, kind) for v in values)
+
+
 Traits = tuple[str, ...] | Callable[[Any, Spec], Iterable[str]]
 
 
@@ -192,11 +197,22 @@ class Component:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise GanzooError(f"Component {self.name!r} has the unknown kind {self.kind!r}; kinds: {', '.join(KINDS)}.")
-        for name in (self.name, *self.aliases):
-            if not NAME.fullmatch(name):
+        for name in (self.name, *(self.aliases if _are(self.aliases, str) else ())):
+            if not (_are((name,), str) and NAME.fullmatch(name)):
                 raise GanzooError(f"{name!r} is no component name; use lower-case letters, digits, dots and dashes.")
         if not TARGET.fullmatch(self.target):
             raise GanzooError(f"The target of {self.kind}/{self.name} must be 'module:attribute', not {self.target!r}.")
+        if "name" in getattr(self.config, "__dataclass_fields__", {}):
+            raise GanzooError(
+                f"{self.kind}/{self.name} has an option 'name', which a run's settings need for the component itself; "
+                "call it otherwise."
+            )
+        if not (_are((self.summary,), str) and _are((self.recipe,), Mapping)):
+            raise GanzooError(f"{self.kind}/{self.name}: summary must be a text, and recipe a mapping of settings.")
+        if not callable(self.traits) and not _are(self.traits, str):
+            raise GanzooError(f"The traits of {self.kind}/{self.name} must be a tuple of texts, or a function.")
+        if not _are(self.rules, Rule) or not _are(self.aliases, str):
+            raise GanzooError(f"The rules and aliases of {self.kind}/{self.name} must be tuples of Rule and of texts.")
         if self.kind == "dataset" and self.spec is None:
             raise GanzooError(f"dataset/{self.name} must tell its spec without torch: pass spec=<function of config>.")
 
@@ -222,6 +238,12 @@ class Preset:
     name: str
     summary: str
     settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not (_are((self.name,), str) and NAME.fullmatch(self.name)):
+            raise GanzooError(f"{self.name!r} is no preset name; use lower-case letters, digits, dots and dashes.")
+        if not (_are((self.summary,), str) and _are((self.settings,), Mapping)):
+            raise GanzooError(f"preset/{self.name}: summary must be a text, and settings a mapping.")
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class RunConfig:
         """The plan that rules look at; ``spec`` is the data set's own unless given. Refuses what ``cond`` cannot do."""
         plan = Plan(spec or self.spec(), self.gen, self.disc, self.loss, self.regs, self.trainer, self.data)
         if self.run.cond == "on" and not plan.has(CONDITIONAL, "gen"):
-            offered = ", ".join([*users_of_labels(plan, "gen"), "or --cond auto"])
+            offered = ", ".join([*users_of_labels(plan, "gen"), "or --cond off"])
             raise UsageError(f"cond is on, but the generator {self.gen.name} does not use labels: choose {offered}.")
         return dataclasses.replace(plan, rules=label_rules(plan))
 
@@ -138,7 +138,7 @@ class RunConfig:
         if self.run.cond == "on" and spec.num_classes is None:
             raise UsageError(
                 f"cond is on, but the data set {self.data.name} has no labels: choose labelled data (your own images: "
-                "put those of each class into a folder of its own), or --cond auto."
+                "put those of each class into a folder of its own), or --cond off."
             )
         return Spec(spec.shape) if self.run.cond == "off" else spec
 

@@ -119,7 +119,7 @@ def to_measure(settings: RunSettings, spec: Spec, machine: Machine) -> list[Arra
         UsageError: the layout that is asked for is known to give wrong numbers there.
     """
     if machine.kind == "mps" and settings.layout == "channels-last":
-        raise UsageError("torch computes wrong gradients with channels-last on MPS; use --layout auto.")
+        raise UsageError("torch computes wrong gradients with channels-last on MPS; use --layout contiguous.")
     precisions, layouts = [settings.precision], [settings.layout]
     if settings.precision == AUTO:
         may = machine.bf16 and machine.kind != "mps" and not settings.deterministic

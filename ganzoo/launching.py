@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ganzoo import processes
+from ganzoo.alive import lives, started
 
 STOPPED: Final = frozenset({128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM})
 """Exit codes of a command that left because it was asked to."""
@@ -154,7 +155,8 @@ class Work:
                     stderr=subprocess.STDOUT,
                     **_APART,
                 )
-            note = json.dumps({"pid": self._process.pid, "host": platform.node()})
+            pid = self._process.pid
+            note = json.dumps({"pid": pid, "started": started(pid), "host": platform.node()})
             self.job.process_file.write_text(note, encoding="utf-8")
         except OSError as err:
             return f"{command[0]} cannot be started with the log {self.job.log}: {err.strerror or err}."
@@ -190,26 +192,9 @@ def still_runs(process_file: Path) -> bool:
     """Whether the process that a file tells of is alive on this machine; of other machines nothing is known."""
     try:
         note = json.loads(process_file.read_text(encoding="utf-8"))
-        return bool(note["host"] == platform.node()) and is_alive(int(note["pid"]))
+        return bool(note["host"] == platform.node()) and lives(int(note["pid"]), note.get("started"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine runs; a dead one whose parent has not looked yet counts as dead."""
-    if os.name == "nt":
-        listed = subprocess.run(["tasklist", "/FI", f"PID eq {pid}"], capture_output=True, text=True, check=False)
-        return str(pid) in listed.stdout
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return True
-
-
-__all__ = ["Job", "Launcher", "Outcome", "Work", "is_alive", "last_word", "still_runs"]
+__all__ = ["Job", "Launcher", "Outcome", "Work", "last_word", "still_runs"]

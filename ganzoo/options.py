@@ -275,7 +275,7 @@ def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
         except OverflowError:
             raise problem from None
     if hint is Path and isinstance(raw, str):
-        return Path(raw)
+        return _path(raw, problem)
     if isinstance(raw, hint) and (hint is bool or not isinstance(raw, bool)):
         return raw
     raise problem
@@ -292,13 +292,22 @@ def _convert_tuple(raw: Any, args: tuple[Any, ...], problem: UsageError, *, text
         raise problem from None
 
 
+def _path(raw: str, problem: UsageError) -> Path:
+    if "\0" in raw:
+        raise problem
+    try:
+        return Path(raw).expanduser()
+    except RuntimeError:  # ~name of a user who is not here
+        raise problem from None
+
+
 def _from_text(raw: str, hint: Any, problem: UsageError) -> Any:
     if hint is bool:
         if raw.lower() in _TRUE | _FALSE:
             return raw.lower() in _TRUE
         raise problem
     if hint is Path:
-        return Path(raw).expanduser()
+        return _path(raw, problem)
     try:
         return hint(raw)
     except ValueError:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import Distribution, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal
 
 from pluggy import PluginManager
@@ -28,6 +27,7 @@ from ganzoo import hookspecs
 from ganzoo.api import Component, Preset
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.hooks import REGISTRATION, check_hooks, nothing_brought, one_line, sentence
+from ganzoo.local import import_file, words
 from ganzoo.options import options_of
 
 GROUP: Final = "ganzoo.plugins"
@@ -69,7 +69,7 @@ class _Candidate:
 
     def load(self) -> object:
         if self.value.endswith(".py"):
-            return _import_file(Path(self.value))
+            return import_file(Path(self.value))
         module, _, attribute = self.value.partition(":")
         loaded: object = importlib.import_module(module)
         for part in filter(None, attribute.split(".")):
@@ -142,11 +142,17 @@ class Plugins(Sequence[Plugin]):
 
 def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
     """Entry points of the group, then ``extra`` modules and files."""
+    there = set()
     for entry in entry_points(group=GROUP):
+        there.add(entry.value.partition(":")[0])
         yield _Candidate(entry.name, *_origin(entry.dist), entry.value)
     for value in extra:
+        path = Path(value).expanduser().absolute()
+        place = str(path.resolve()) if value.endswith(".py") else value
+        if place in there:
+            continue  # it is installed by now, or named twice
+        there.add(place)
         if value.endswith(".py"):
-            path = Path(value).expanduser().absolute()
             yield _Candidate(path.stem, path.stem, "", str(path))
         else:
             yield _Candidate(value, value.partition(".")[0], "", value)
@@ -163,8 +169,8 @@ def _origin(dist: Distribution | None) -> tuple[str, str]:
 def loaded() -> Plugins:
     """The plugins of this process, found and loaded once."""
     return Plugins(
-        find(_words("GANZOO_PLUGINS")),
-        frozenset(_words("GANZOO_DISABLE_PLUGINS")),
+        find(words("GANZOO_PLUGINS")),
+        frozenset(words("GANZOO_DISABLE_PLUGINS")),
         strict=os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0"),
     )
 
@@ -175,7 +181,7 @@ def add_local(modules_or_files: Sequence[str]) -> None:
     Raises:
         UsageError: one of them cannot be loaded; somebody who names a plugin wants it.
     """
-    known = [*_words("GANZOO_PLUGINS"), *modules_or_files]
+    known = [*words("GANZOO_PLUGINS"), *modules_or_files]
     os.environ["GANZOO_PLUGINS"] = ",".join(dict.fromkeys(known))
     if modules_or_files and "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
@@ -184,17 +190,3 @@ def add_local(modules_or_files: Sequence[str]) -> None:
     for plugin in loaded().broken():
         if plugin.name in wanted:
             raise UsageError(f"The plugin {plugin.name!r} could not be loaded: {sentence(plugin.reason)}")
-
-
-def _words(variable: str) -> list[str]:
-    return [word.strip() for word in os.environ.get(variable, "").split(",") if word.strip()]
-
-
-def _import_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise GanzooError(f"there is no file {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # targets such as "my_gan:Net" are imported by this name
-    spec.loader.exec_module(module)
-    return module

@@ -16,6 +16,7 @@ from typing import Any, cast
 from ganzoo import options
 from ganzoo.api import KINDS, Choice, Component, Kind, Preset, Spec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.local import plain_id
 from ganzoo.options import Option, options_of
 from ganzoo.plugins import HOME, Plugin, Plugins, loaded
 
@@ -68,20 +69,20 @@ class Registry:
         """
         kind = kind_named(kind)
         of_kind = [entry for entry in self._entries if entry.component.kind == kind]
+        ours = [e for e in of_kind if e.plugin.builtin]
         for matches in (
-            [e for e in of_kind if e.id == name],
+            [e for e in of_kind if e.id == name] or [e for e in of_kind if plain_id(e.id) == plain_id(name)],
+            [e for e in ours if e.component.name == name] or [e for e in ours if name in e.component.aliases],
             [e for e in of_kind if e.component.name == name],
             [e for e in of_kind if name in e.component.aliases],
         ):
-            ours = [entry for entry in matches if entry.plugin.builtin]
-            if len(matches) == 1 or ours:
-                return (ours or matches)[0]
+            if len(matches) == 1:
+                return matches[0]
             if matches:
                 ids = " or ".join(f"{e.id} (of {e.plugin.dist} {e.plugin.version})" for e in matches)
                 raise UsageError(f"Several plugins bring a {kind} {name!r}: say {ids}.")
         known = {alias for e in of_kind for alias in (e.component.name, *e.component.aliases)}
-        foreign = "/" in name and not name.startswith(f"{HOME}/")
-        hint = _NOT_LOADED if foreign else did_you_mean(name, known)
+        hint = _NOT_LOADED if "/" in name and not name.startswith(f"{HOME}/") else did_you_mean(name, known)
         raise UsageError(f"There is no {kind} {name!r}.{hint}{self._suspects()}")
 
     def presets(self) -> list[Preset]:
@@ -92,12 +93,14 @@ class Registry:
         """The preset called ``name``.
 
         Raises:
-            UsageError: nothing has that name.
+            UsageError: nothing has that name, or several third parties have.
         """
-        for preset in self._presets:
-            if preset.name == name:
-                return preset
-        raise UsageError(f"There is no preset {name!r}.{did_you_mean(name, [p.name for p in self._presets])}")
+        found = [preset for preset in self._presets if preset.name == name]  # ganzoo's own come first
+        if not found:
+            raise UsageError(f"There is no preset {name!r}.{did_you_mean(name, [p.name for p in self._presets])}")
+        if len(found) > 1 and not any(found[0] in plugin.presets for plugin in self._plugins if plugin.builtin):
+            raise UsageError(f"Several plugins bring a preset {name!r}: switch one off with GANZOO_DISABLE_PLUGINS.")
+        return found[0]
 
     def choose(self, kind: str, name: str, values: dict[str, Any] | None = None) -> Choice:
         """The component with its options filled in from ``values`` (Python or JSON values)."""
@@ -110,9 +113,7 @@ class Registry:
         return f" Plugins that failed to load may have it: {', '.join(broken)}; see 'ganzoo plugins'." if broken else ""
 
 
-@cache
-def _registry_of(plugins: Plugins) -> Registry:
-    return Registry(plugins)
+_registry_of = cache(Registry)
 
 
 def registry() -> Registry:
@@ -157,11 +158,10 @@ def list_components(kind: str | None = None, glob: str = "*") -> list[str]:
     ['cgan', 'dcgan']
     """
     found = registry().entries(kind, glob)
-    names = [(entry.component.kind, entry.component.name) for entry in found]
-    return [
-        entry.component.name if names.count(pair) == 1 or entry.plugin.dist == HOME else entry.id
-        for entry, pair in zip(found, names, strict=True)
-    ]
+    taken = [(e.component.kind, e.component.name) for e in found]
+    taken += [(e.component.kind, name) for e in found if e.plugin.builtin for name in e.component.aliases]
+    alone = [e.plugin.builtin or taken.count((e.component.kind, e.component.name)) == 1 for e in found]
+    return [e.component.name if bare else e.id for e, bare in zip(found, alone, strict=True)]
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:

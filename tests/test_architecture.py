@@ -19,9 +19,9 @@ PLUGINS = sorted(path.parent.name for path in (ROOT / "plugins").glob("*/__init_
 
 FLOORS = (
     {"errors"},
-    {"options", "reading", "files", "backends", "launching", "processes"},
+    {"options", "reading", "files", "backends", "launching", "processes", "alive"},
     {"api"},
-    {"hookspecs", "hooks", "plugins", "registry", "blame", "labels", "settings", "config"},
+    {"hookspecs", "hooks", "local", "plugins", "registry", "blame", "labels", "settings", "config"},
     {"nn", "data", "matrix", "decisions"},
     {"training", "evaluation", "outputs"},
     {"sweep"},
@@ -31,8 +31,11 @@ FLOORS = (
 """Rooms of ``ganzoo`` from the ground up. A room imports from the floors below it, and sideways only as listed next."""
 SIDEWAYS = {
     ("plugins", "hookspecs"),
+    ("plugins", "local"),
+    ("registry", "local"),
     ("registry", "plugins"),
     ("hooks", "hookspecs"),
+    ("launching", "alive"),
     ("launching", "processes"),
     ("plugins", "hooks"),
     ("blame", "plugins"),
@@ -53,7 +56,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|reading|files|processes|backends|launching|api|hookspecs|hooks|plugins|registry|blame|labels"
+    r"ganzoo(\.(errors|options|reading|files|alive|processes|backends|launching|api|hookspecs|hooks|local|plugins|registry|blame|labels"
     r"|settings|config|matrix|decisions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell|cache))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""

@@ -92,8 +92,8 @@ MISSING = [
     ("run --data mnist --data-root torn", "is no whole idx file", "delete it and download it again"),
     ("run --data cifar10 --no-data.download", "CIFAR10 is not in", "place cifar-10-python.tar.gz in"),
     ("run --data celeba --no-data.download", "CelebA is not in", "place the folder img_align_celeba"),
-    ("run --device xpu:7", "The device 'xpu:7' was asked for", "use --device auto"),
-    ("doctor --device xpu:7", "The device 'xpu:7' was asked for", "use --device auto"),
+    ("run --device xpu:7", "The device 'xpu:7' was asked for", "use --device cpu"),
+    ("doctor --device xpu:7", "The device 'xpu:7' was asked for", "use --device cpu"),
 ]
 
 

@@ -51,7 +51,7 @@ def test_what_may_be_chosen(settings: dict[str, Any], spec: Spec, where: Machine
 
 
 def test_wrong_gradients_are_refused() -> None:
-    with pytest.raises(UsageError, match="wrong gradients with channels-last on MPS; use --layout auto"):
+    with pytest.raises(UsageError, match="wrong gradients with channels-last on MPS; use --layout contiguous"):
         decisions.to_measure(RunSettings(layout="channels-last"), IMAGES, machine("mps"))
 
 

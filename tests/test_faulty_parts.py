@@ -114,5 +114,5 @@ def test_both_networks_use_labels_or_neither_whoever_brings_them(gen: str, disc:
 
 
 def test_cond_on_offers_every_generator_that_uses_labels() -> None:
-    with pytest.raises(UsageError, match="choose --gen cgan, --gen faulty_parts/reed, or --cond auto"):
+    with pytest.raises(UsageError, match="choose --gen cgan, --gen faulty_parts/reed, or --cond off"):
         configured(gen="dcgan", cond="on").plan()

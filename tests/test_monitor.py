@@ -362,7 +362,7 @@ def test_advice_keeps_what_the_user_set_and_takes_the_recipe_of_what_is_new() ->
     config = configure({"data": "ring", "gen.width": 32, "run.steps": 77, "optim.lr": 0.1})
     assert advice.changed(config, {"loss": "wgan-gp"}) is not None
     command = str(advice.changed(configure({"gen.width": 32, "run.steps": 77}), {"loss": "wgan-gp"}))
-    assert command == "ganzoo run --loss wgan-gp --gen.width 32 --steps 77"
+    assert command == "ganzoo run --loss wgan-gp --gen.width 32 --steps 77 -p unhealthy_parts"
     assert advice.changed(configure({"disc.norm": "batch", "data.size": 32}), {"loss": "wgan-gp"}) is None
     assert advice.changed(configure({"loss": "wgan-gp"}), {"loss": "wgan-gp"}) is None
 

@@ -270,6 +270,7 @@ def dead() -> int:
     ("note", "age", "free"),
     [
         ({"pid": os.getpid(), "host": "here", "token": "other"}, 10_000, False),
+        ({"pid": os.getpid(), "host": "here", "token": "other", "started": "before the last boot"}, 0, True),
         ({"pid": "dead", "host": "here", "token": "other"}, 0, True),
         ({"pid": "dead", "host": "elsewhere", "token": "other"}, 0, False),
         ({"pid": "dead", "host": "elsewhere", "token": "other"}, claims.SILENCE + 5, True),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 from functools import partial
@@ -20,6 +19,7 @@ from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
 from ganzoo.errors import UsageError, printable
+from ganzoo.local import local_words
 
 if TYPE_CHECKING:
     from ganzoo.training.run import Run
@@ -210,8 +210,7 @@ def _report(run: Run, *, as_json: bool, quiet: bool) -> None:
         terminal.say(str(run.path))
         return
     where: Path = run.path
-    local = filter(None, os.environ.get("GANZOO_PLUGINS", "").split(","))
-    plugins = "".join(f" -p {shlex.quote(name)}" for name in local)
+    plugins = local_words()
     terminal.say(f"Run      {where}")
     if grid is not None:
         terminal.say(f"Samples  {grid}")

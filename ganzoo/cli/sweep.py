@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -72,13 +75,14 @@ def command(
     axes = ctx.obj
     assert isinstance(axes, Axes)
     request = _request(scores) if evaluate or any(scores.values()) else None
-    texts = axes.texts
+    texts, saved = axes.texts, None
     if not texts and out is not None:
         saved = read_sweep(out)
         texts = {**saved["axes"], **saved["base"]}
         request = request if request is not None else saved.get("evaluate")
         allow_incompatible = allow_incompatible or bool(saved.get("allow_incompatible"))
-    every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible)
+    with _hinting(saved.get("plugins") if saved else None):
+        every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible)
     mine = every if shard is None else grids.shard(every, *_shard(shard))
     if dry_run:
         _list(mine, texts, as_json=as_json)
@@ -87,6 +91,21 @@ def command(
         raise UsageError("Say in which folder the sweep is to be kept: --out DIR.")
     sweep = _Sweeping(axes, out, texts, quiet=quiet)
     sweep.run(every, mine, Plan([], request, retry=retry, allow_incompatible=allow_incompatible), as_json=as_json)
+
+
+@contextmanager
+def _hinting(plugins: object) -> Iterator[None]:
+    """An error tells which unpackaged plugins the sweep was begun with, if they are missing now.
+
+    They are not loaded by themselves: a folder's file would then say which code runs.
+    """
+    try:
+        yield
+    except UsageError as err:
+        begun = [str(name) for name in plugins] if isinstance(plugins, list) else []
+        here = os.environ.get("GANZOO_PLUGINS", "").split(",")
+        missing = " ".join(f"-p {shlex.quote(name)}" for name in begun if name not in here)
+        raise UsageError(f"{err} The sweep was begun with {missing}: say so again.") if missing else err from None
 
 
 class _Sweeping:

@@ -19,7 +19,10 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     Raises:
         UsageError: there is no such data set, folder or file, or one that holds no data set.
     """
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:  # ~name of a user who is not here; it may be the name of a file
+        path = Path(value)
     has_separator = os.sep in value or "/" in value
     if value == "auto" or not (has_separator or path.exists()):
         return {"data": value}

@@ -188,12 +188,25 @@ def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | N
     protocols = {key: json.loads(key) for key in by_protocol}
     order = sort or next(iter(shown), None)
     groups = tuple(
-        Group(protocols[key], _apart(protocols[key], list(protocols.values())), _sorted(_rows(of, key, shown), order))
+        Group(
+            protocols[key],
+            _apart(protocols[key], list(protocols.values())),
+            _only(_sorted(_rows(of, key, sorted({*shown, *([order] if order in known else [])})), order), shown),
+        )
         for key, of in by_protocol.items()
     )
+    for run in runs:
+        scored = [r.subject.get("step") for r in run.results[-1:]]
+        if scored and isinstance(scored[0], int) and scored[0] != run.steps:
+            notes.append(f"The scores of {run.path.name} are of step {scored[0]:,}; it has taken {run.steps:,}.")
     bare = [run for run in runs if not any(_has(result, shown) for result in run.results)]
     unevaluated = _sorted(_rows(bare, None, ()), sort)
     return Comparison(groups, unevaluated, shown, tuple(notes))
+
+
+def _only(rows: tuple[Row, ...], shown: Sequence[str]) -> tuple[Row, ...]:
+    """The rows with those scores alone; they may be sorted by another one."""
+    return tuple(Row(row.runs, {name: row.scores[name] for name in shown if name in row.scores}) for row in rows)
 
 
 SORTS: Final = {
@@ -276,7 +289,8 @@ def _weights(result: Result) -> tuple[Any, Any]:
 
 
 def _key(result: Result) -> str:
-    return json.dumps(dict(result.protocol), sort_keys=True, default=str)
+    """Everything that scores depend on but for the training itself: the protocol, and which weights were scored."""
+    return json.dumps({**result.protocol, "weights": result.subject.get("weights")}, sort_keys=True, default=str)
 
 
 def _has(result: Result, shown: Sequence[str]) -> bool:

@@ -22,6 +22,8 @@ def count_classes(evidence: Evidence) -> tuple[Score, ...]:
     else:
         shares = evidence.extra.get("shares")
         shares = shares if shares is not None and len(shares) == num_classes else None
+        if shares is not None and evidence.extra.get("conditional"):
+            shares = torch.full_like(shares, 1 / num_classes)  # that is what was asked for
         found, details = class_scores(predicted, num_classes, reference=shares, by=evidence.extractor)
     evidence.extra["details"].update(details)
     return found

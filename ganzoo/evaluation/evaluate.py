@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ganzoo import __version__
 from ganzoo.api import Spec
-from ganzoo.errors import UsageError
+from ganzoo.errors import MissingError, UsageError
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.features import FeatureSet
 from ganzoo.evaluation.judge import Judge, refuse_without_reference
@@ -106,18 +106,28 @@ def evaluate(
         if update and subject.folder is None:
             raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
         _check_kind(wanted or (), subject)
+        if subject.spec.is_image and picture is not None:
+            raise UsageError("--picture is for points in the plane; draw images with 'ganzoo sample'.")
+        if fid_infinity and (not subject.spec.is_image or not any(m.name == "fid" for m in wanted or METRICS.values())):
+            raise UsageError("--fid-infinity goes with the metric fid, which is not computed here.")
         root = Path(data_root) if data_root is not None else None
         name, extractor = None, None
         with together.first_ahead():  # what is downloaded, is so once
-            reference = open_reference(against, subject, root)
-            refuse_without_reference(wanted or (), there=reference is not None or ref_stats is not None)
             statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
+            try:
+                reference = open_reference(against, subject, root)
+            except MissingError:
+                if against is not None or statistics is None:
+                    raise
+                reference = None  # its statistics are enough
+            refuse_without_reference(wanted or (), there=reference is not None or statistics is not None)
             if subject.spec.is_image:
                 name = features or (reference.extractor if reference else None) or INCEPTION
                 options = dict(feature_options or {})
                 if weights is not None:
                     options["weights"] = str(weights)
                 extractor = build_extractor(name, options, subject.spec, reference).to(target)
+                _check_classes(wanted or (), extractor, name, subject, reference)
             elif features or weights or ref_stats:
                 raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
         n = count_for(subject, extractor, samples)
@@ -127,6 +137,7 @@ def evaluate(
             name=name or "",
             reference=reference,
             statistics=statistics,
+            title=f"statistics {Path(ref_stats).name}" if ref_stats is not None else "",
             real_samples=real_samples,
             device=target,
             cache=FeatureCache(),
@@ -142,8 +153,8 @@ def evaluate(
             scores, details = judge.score(evidence)
             protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
             result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
-            _draw(judge, subject, n, seed, picture, update=update)
             _keep(subject, result, update=update)
+            _draw(judge, subject, n, seed, picture, update=update)
             return result
 
         if together.world == 1:
@@ -230,6 +241,20 @@ def _check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
             raise UsageError(f"The metric {metric.name} is for a conditional generator: nobody asked for classes here.")
 
 
+def _check_classes(
+    metrics: Sequence[Metric], extractor: Extractor, name: str, subject: Subject, reference: Reference | None
+) -> None:
+    """Refuse to count classes by a network that tells others."""
+    known = extractor.num_classes
+    for metric in metrics if known is not None and not extractor.stacked else ():
+        of_data = subject.spec.num_classes if "labels" in metric.needs else reference and reference.spec.num_classes
+        if {"labels", "classes"} & metric.needs and of_data is not None and of_data != known:
+            raise UsageError(
+                f"The metric {metric.name} needs a network that tells the {of_data} classes of these data, and {name} "
+                f"tells {known:,} others: choose one with --features, or leave {metric.name} out."
+            )
+
+
 def _save(judge: Judge, path: Path) -> None:
     seen = judge.real.seen
     if seen is None:
@@ -240,8 +265,6 @@ def _save(judge: Judge, path: Path) -> None:
 def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str | None, *, update: bool) -> None:
     """The samples of points over the real ones and the critic's field."""
     if subject.spec.is_image or judge.reference is None:
-        if picture is not None:
-            raise UsageError("--picture is for points in the plane; draw images with 'ganzoo sample'.")
         return
     file = Path(picture) if picture is not None else None
     if file is None and update and subject.folder is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -322,6 +323,8 @@ def _buffer(rows: int, columns: int) -> Tensor:
         return torch.empty(rows, columns)
     try:
         with TemporaryFile(prefix="ganzoo-features-") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)  # a disk that turns out full later would end the program
             file.truncate(size)
             name = Path(f"/proc/self/fd/{file.fileno()}")
             if not name.exists():  # no such folder outside of Linux

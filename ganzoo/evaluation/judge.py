@@ -65,6 +65,7 @@ class Judge:
         name: its name, for labels.
         reference: the real data; None if no metric needs any.
         statistics: of real features, in place of the reference's own.
+        title: what the statistics are of, in words.
         real_samples: how many of the reference's samples to take; all unless given.
         device: where the extractor runs.
         cache: where features are kept; None for nowhere.
@@ -84,6 +85,7 @@ class Judge:
         name: str,
         reference: Reference | None,
         statistics: Gaussian | None = None,
+        title: str = "",
         real_samples: int | None = None,
         device: torch.device | str = "cpu",
         cache: FeatureCache | None = None,
@@ -94,9 +96,15 @@ class Judge:
         self.metrics, self.extractor, self.name, self.reference = tuple(metrics), extractor, name, reference
         self.device, self.cache, self.infinity, self.progress = device, cache, infinity, progress
         self.shards = shards or Shards()
+        self._title = title
         self._needs = refuse_without_reference(metrics, there=reference is not None or statistics is not None)
         if statistics is not None and "reference" not in self._needs:
             raise UsageError("None of these scores takes statistics of the real data: --ref-stats is for fid.")
+        if statistics is not None and "reference-features" in self._needs:
+            names = ", ".join(metric.name for metric in metrics if "reference-features" in metric.needs)
+            raise UsageError(
+                f"--ref-stats has statistics and no single features, which {names} would compare: leave either out."
+            )
         if statistics is not None and extractor is not None and statistics.dim != extractor.dim:
             raise UsageError(
                 f"The statistics of the reference have {statistics.dim:,} features and the extractor {name} has "
@@ -162,7 +170,7 @@ class Judge:
         """Everything about the measuring that is the same for each subject."""
         extractor = self.extractor
         return {
-            "reference": self.reference.name if self.reference else None,
+            "reference": self._title or (self.reference.name if self.reference else None),
             "real_samples": self.real.count,
             "real_digest": self.real.digest[:16] or None,
             "extractor": self.name if extractor is not None else None,

@@ -41,6 +41,8 @@ _IS_SPLITS: Final = 10
 _IS_PER_CLASS: Final = 40
 """Samples for each class below which the inception score is said to be biased; 50,000 for 1,008 are customary."""
 _NEIGHBOURS: Final = 3
+_UNEVEN: Final = 2
+"""Times as often as the rarest class that the most frequent one occurs from which on that is said."""
 _MORE: Final = "take more, or name other scores with --metric"
 _BLOCK: Final = 1000
 """Rows of the distance matrix of precision and recall that are in memory at once: 200 MB beside 50,000 samples."""
@@ -87,6 +89,16 @@ class Evidence:
     def note(self, *parts: str) -> str:
         """The note of a score: what it says itself, and the extractor's caveat."""
         return "; ".join(part for part in (*parts, self.caveat) if part)
+
+    def uneven(self) -> str:
+        """That a conditional generator was asked for each class equally often, where the data have them otherwise."""
+        shares = self.extra.get("shares")
+        if not self.extra.get("conditional") or shares is None or float(shares.max()) < _UNEVEN * float(shares.min()):
+            return ""
+        return (
+            "classes were asked for equally often, and the data have "
+            f"{float(shares.min()):.0%} to {float(shares.max()):.0%} of each"
+        )
 
     def reference(self) -> Gaussian:
         """Mean and covariance of the reference.
@@ -151,7 +163,8 @@ def fid(evidence: Evidence) -> tuple[Score, ...]:
             raise UsageError(f"FID needs at least {_FID_LEAST} {whose}, and there is {few.count}: {_MORE}.")
     real = evidence.reference()
     distance = frechet_distance(fake.gaussian(), real)
-    scores = [_fid("fid", "FID", distance, evidence, bias_note(fake.count, real))]
+    notes = "; ".join(filter(None, (bias_note(fake.count, real), evidence.uneven())))
+    scores = [_fid("fid", "FID", distance, evidence, notes)]
     if evidence.infinity:
         assert fake.features is not None, "the extrapolation needs features, which were not kept"
         if fake.extractor and real.extractor and fake.extractor != real.extractor:
@@ -193,7 +206,7 @@ def kid(evidence: Evidence) -> tuple[Score, ...]:
         fake, real, kid_subsets=_KID_SUBSETS, kid_subset_size=size, rng_seed=evidence.seed, verbose=False
     )
     mean, std = found["kernel_inception_distance_mean"], found["kernel_inception_distance_std"]
-    return (Score("kid", label("KID", evidence.extractor), mean, "lower", std, evidence.note(note)),)
+    return (Score("kid", label("KID", evidence.extractor), mean, "lower", std, evidence.note(note, evidence.uneven())),)
 
 
 def isc(evidence: Evidence) -> tuple[Score, ...]:

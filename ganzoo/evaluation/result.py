@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
@@ -90,7 +92,7 @@ class Result:
             scores = tuple(_score(score) for score in saved["scores"])
             rest = {name: dict(saved[name]) for name in ("subject", "protocol", "details")}
             return cls(scores=scores, seconds=float(saved["seconds"]), **rest)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise GanzooError(_FOREIGN) from None
 
 
@@ -99,7 +101,8 @@ def _score(saved: Any) -> Score:
     value, std = (None if saved[name] is None else float(saved[name]) for name in ("value", "std"))
     texts = {name: str(saved[name]) for name in ("name", "label", "note")}
     better = saved["better"] if saved["better"] in get_args(Better) else None
-    return Score(value=math.inf if value is None else value, better=better, std=std, **texts)
+    worst = -math.inf if better == "higher" else math.inf
+    return Score(value=worst if value is None else value, better=better, std=std, **texts)
 
 
 def plain(value: float) -> float | None:
@@ -120,9 +123,20 @@ def append_result(run: Path, result: Result) -> None:
         GanzooError: it cannot be written.
     """
     file = run / FILE
+    line = json.dumps(result.to_dict()).encode() + b"\n"
     try:
-        with file.open("a", encoding="utf-8") as opened:
-            opened.write(json.dumps(result.to_dict(), ensure_ascii=False) + "\n")
+        with file.open("ab+") as opened:
+            end = opened.seek(0, os.SEEK_END)
+            opened.seek(max(end - 1, 0))
+            if end and opened.read(1) != b"\n":  # a line that a full disk has torn
+                line = b"\n" + line
+            try:
+                opened.write(line)
+                opened.flush()
+            except OSError:
+                with suppress(OSError):
+                    opened.truncate(end)
+                raise
     except OSError as err:
         raise GanzooError(f"{file} cannot be written: {err.strerror or err}.") from None
 

@@ -196,7 +196,7 @@ class Bundle:
         self._on_begin: Callable[[], None] = _nothing
         self._is_rearranged = False
         self.apart = "this was not looked into"
-        self.regularizers = (*loss.regularizers(), *regularizers)
+        self.regularizers = (*(reg.to(noise.rng.device) for reg in loss.regularizers()), *regularizers)
         self.gen_side = Side({"gen": gen}, gen_optimizer, gen_rate)
         regs = {f"reg{i}": reg for i, reg in enumerate(self.regularizers)}
         self.disc_side = Side({"disc": disc, "loss": loss, **regs}, disc_optimizer, disc_rate)

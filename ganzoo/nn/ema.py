@@ -25,7 +25,7 @@ class EMA:
     def __init__(self, gen: Generator, half_life: int, ramp: float = 0.05) -> None:
         self.half_life = half_life
         self.ramp = ramp
-        self.module = copy.deepcopy(gen).requires_grad_(False).eval()
+        self.module = _copied(gen).requires_grad_(False).eval()
         self._follow(gen)
 
     def beta(self, images: int, batch_size: int) -> float:
@@ -53,3 +53,12 @@ class EMA:
         self._followed = gen
         self._parameters = [list[Tensor](net.parameters()) for net in both]
         self._buffers = tuple([module._buffers for module in net.modules()] for net in both)
+
+
+def _copied(gen: Generator) -> Generator:
+    """A copy of its own, also of a network in which a hook has left weights of the last forward pass.
+
+    The older spectral_norm of torch does so, and a tensor in a graph cannot be copied by itself.
+    """
+    computed = (value for module in gen.modules() for value in vars(module).values() if isinstance(value, Tensor))
+    return copy.deepcopy(gen, {id(value): value.detach().clone() for value in computed if not value.is_leaf})

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
+from ganzoo.nn.buffers import KeptBuffers
+
 if TYPE_CHECKING:
     from ganzoo.nn.bundle import Side
 
@@ -26,26 +28,16 @@ class Guard:
     def __init__(self, device: torch.device) -> None:
         self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         self._in_step = torch.zeros((), dtype=torch.bool, device=device)
-        self._buffers: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+        self._buffers = KeptBuffers()
 
     def begin(self, sides: Iterable[Side]) -> None:
         """Remember the buffers (batch-norm statistics), which forward passes change."""
         self._in_step.zero_()
-        self._buffers = [
-            (module._buffers, name, buffer.clone())
-            for side in sides
-            for module in side.modules()
-            for name, buffer in module._buffers.items()
-            if buffer is not None
-        ]
+        self._buffers = KeptBuffers(sides)
 
-    @torch.no_grad()
     def settle(self) -> None:
         """At the end of a step in which an update was left out: put the buffers back."""
-        for place, name, before in self._buffers:
-            buffer = place[name]  # a layer may have put another tensor there
-            if buffer is not None:
-                buffer.copy_(torch.where(self._in_step, before, buffer))
+        self._buffers.put_back(self._in_step)
 
     @torch.no_grad()
     def step(self, side: Side, total: Tensor, overflow: Tensor | None = None) -> None:

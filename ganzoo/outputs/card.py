@@ -36,7 +36,7 @@ ganzoo sample path/to/this/folder --out samples.png
 ```python
 {python}
 ```
-
+{local}
 Latents have {dim} numbers from the {prior} prior; `gen.latent(n)` draws them.
 
 ## Training
@@ -54,6 +54,10 @@ The picture shows samples of consecutive latents, not chosen ones.
 Not stated. Whoever publishes these weights chooses a licence, minding that of the data they were trained on, and names
 it here and as `license` at the top.
 """
+_LOCAL: Final = """
+The generator comes from the unpackaged plugin `{file}`, which is needed too: name it with `-p` or `GANZOO_PLUGINS`.
+"""
+_DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _PLAIN: Final = """\
 import ganzoo
 gen = ganzoo.load("path/to/this/folder")
@@ -80,7 +84,7 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
         conditional: whether the generator takes labels.
         results: of evaluations, each told with its protocol.
     """
-    spec, run, plugin = record["spec"], _tables(record.get("run")), record["generator"]["plugin"]
+    spec, run, plugin = record["spec"], _tables(record.get("run")), _table(record["generator"], "plugin")
     name = _short(record["generator"]["id"])
     data = _name_in(run, "data") if run else None
     image = len(spec["shape"]) == 3
@@ -91,40 +95,45 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
         tags="\n".join(f"- {tag}" for tag in tags),
         title=f"{name} trained on {data}" if data else name,
         what=_what(record, conditional=conditional),
-        packages=" ".join(dict.fromkeys([HOME, plugin["distribution"]])),
+        packages=" ".join(dict.fromkeys([HOME, *_packages(plugin)])),
+        local=_local(plugin),
         python=(_PER_CLASS if conditional else _PLAIN).format(
             samples="images" if image else "points",
             classes=spec["num_classes"],
             result=f"[{size}]" + (" in [-1, 1]" if image else ""),
         ),
-        dim=record["latent"]["dim"],
-        prior=record["latent"]["prior"],
+        dim=_word(_table(record, "latent").get("dim", "some")),
+        prior=_word(_table(record, "latent").get("prior", "generator's own")),
         scores="\n".join(_scores(results)) if results else "No score was computed for this export.",
-        training="\n".join(_training(record) if run else _imported(record["imported_from"])),
+        training="\n".join(_training(record) if run else _imported(_table(record, "imported_from"))),
     )
 
 
 def _what(record: Mapping[str, Any], *, conditional: bool) -> str:
     shape, classes = record["spec"]["shape"], record["spec"]["num_classes"]
     kind = f"{'x'.join(map(str, shape))} images" if len(shape) == 3 else f"points of {shape[0]} numbers"
-    weights = "the moving average of its weights" if record["weights"] == "ema" else "its weights as last trained"
+    weights = "the moving average of its weights" if record.get("weights") == "ema" else "its weights as last trained"
     per_class = f", of a wanted one of {classes} classes" if conditional else ""
     return f"The generator of a GAN that draws {kind}{per_class}: {weights}."
 
 
-def _imported(origin: Mapping[str, str]) -> Iterator[str]:
-    yield f"Trained elsewhere; imported from `{_code(origin['file'])}` (SHA-256 `{origin['sha256']}`)."
+def _imported(origin: Mapping[str, Any]) -> Iterator[str]:
+    if not origin:
+        yield "Nothing is known of it."
+        return
+    file, digest = (_code(str(origin.get(name, "unknown"))) for name in ("file", "sha256"))
+    yield f"Trained elsewhere; imported from `{file}` (SHA-256 `{digest}`)."
 
 
 def _training(record: Mapping[str, Any]) -> Iterator[str]:
     """Every setting in a table, and the versions."""
     yield "| setting | value |"
     yield "| --- | --- |"
-    yield _row("steps done", record["steps"])
-    for path, value in _settings(_tables(record["run"])):
+    yield _row("steps done", record.get("steps", "unknown"))
+    for path, value in _settings(_tables(record.get("run"))):
         yield _row(path, value)
     yield ""
-    for words, versions in (("Trained", record.get("trained_with")), ("Exported", record["versions"])):
+    for words, versions in (("Trained", record.get("trained_with")), ("Exported", record.get("versions"))):
         if versions and isinstance(versions, dict):
             yield f"{words} with " + ", ".join(f"{_word(name)} {_word(of)}" for name, of in versions.items()) + "."
 
@@ -157,6 +166,22 @@ def _scores(results: Sequence[Result]) -> Iterator[str]:
 
 def _row(name: str, value: Any) -> str:
     return f"| {_word(name)} | `{_code(show(value))}` |"
+
+
+def _table(record: Any, name: str) -> dict[str, Any]:
+    """A table of a record, which may be a stranger's; empty if there is none."""
+    found = record.get(name) if isinstance(record, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _packages(plugin: Mapping[str, Any]) -> list[str]:
+    """The package that brings the generator; none if that is a file, whose name somebody else's package may have."""
+    name = str(plugin.get("distribution", ""))
+    return [name] if plugin.get("version") and _DISTRIBUTION.fullmatch(name) else []
+
+
+def _local(plugin: Mapping[str, Any]) -> str:
+    return _LOCAL.format(file=_code(str(plugin["distribution"]))) if plugin.get("version") == "" else ""
 
 
 def _tables(value: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from ganzoo.registry import build, registry
 from ganzoo.training.run import refuse_file
 
 PICTURE: Final = "samples.png"
-_FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS})
+_FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS, "evaluation.png"})
 _SHOWN: Final = 64
 
 
@@ -183,9 +183,10 @@ def _write(
         for name, network in networks.items():
             save_tensors(draft / name, network.state_dict(), {"format": "pt", "config": text})
         save_grid(shown, draft / PICTURE, columns=columns_for(source, _SHOWN, labels))
-        for result in results:
+        private = [Result.from_dict(_without_home(result.to_dict())) for result in results]
+        for result in private:
             append_result(draft, result)
-        write_text(draft / CARD, card(source.record, conditional=source.conditional, results=results))
+        write_text(draft / CARD, card(source.record, conditional=source.conditional, results=private))
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from ganzoo.outputs.grids import PICTURES, grid, save_grid, save_picture, strips
 from ganzoo.outputs.source import Say, Source, open_source
 
 _BATCH: Final = 256
+_SAMPLE: Final = re.compile(r"\d{5,}(-\d+)?\.png")
+"""Names of the files that samples are written to."""
 _STRIP: Final = 8
 _MOST_COLUMNS: Final = 20
 
@@ -122,6 +125,8 @@ def sample_to(
     as_folder = str(out).endswith(("/", os.sep))
     opened, out = open_source(source, best=best), Path(out)
     _refuse_target(out, as_folder=as_folder)
+    if opened.spec.is_image and (as_folder or out.suffix.lower() not in PICTURES):
+        _refuse_others(out, n)
     target = resolve_device(device).device
     gen = opened.generator(ema=ema, say=say)[0].to(target)
     if interpolate:
@@ -156,6 +161,20 @@ def _refuse_target(out: Path, *, as_folder: bool) -> None:
         )
     if out.suffix and not (picture or as_folder or out.is_dir()):
         raise UsageError(f"No picture can be written as {out.suffix}, only {pictures}; end a folder's name with /.")
+
+
+def _refuse_others(folder: Path, n: int) -> None:
+    """Samples of an earlier call would stand among those of this one, and be taken for them."""
+    try:
+        names = sorted(path.name for path in folder.iterdir() if _SAMPLE.fullmatch(path.name))
+    except OSError:
+        return  # there is no such folder, or writing will say what is wrong with it
+    others = [name for name in names if int(name.partition(".")[0].partition("-")[0]) >= n]
+    if others or len({"-" in name for name in names}) > 1:
+        raise UsageError(
+            f"{folder} holds {len(names):,} samples already, of which {n:,} new ones would not replace all: choose "
+            "another folder, or remove them."
+        )
 
 
 def _save_images(parts: Iterator[Tensor], labels: Tensor | None, folder: Path) -> Iterator[Path]:

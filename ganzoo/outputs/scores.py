@@ -18,10 +18,12 @@ def keep_result(folder: Path, result: Result) -> None:
     Raises:
         GanzooError: it cannot be written.
     """
-    append_result(folder, result)
     source = open_source(folder)
+    text = None
     if source.kind == "export":
-        text = card(source.record, conditional=source.conditional, results=read_results(folder))
+        text = card(source.record, conditional=source.conditional, results=[*read_results(folder), result])
+    append_result(folder, result)
+    if text is not None:
         write_text(folder / CARD, text)
 
 

@@ -17,13 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
+from ganzoo.alive import lives, started
 from ganzoo.errors import GanzooError
-from ganzoo.launching import is_alive
 
 BEAT: Final = 10.0
 """Seconds between two signs of life."""
 SILENCE: Final = 120.0
 """Seconds without one after which a process of another machine counts as gone."""
+
+_BEGAN: Final = started(os.getpid())
 
 Busy = Callable[[str], bool]
 """Whether a process of this machine, other than the owner of its claim, still works on the cell of this name."""
@@ -71,7 +73,7 @@ class Claims:
         if number and not self._is_stale(name, number, text):
             return False
         path = self._path(name, number + 1)
-        note = {"pid": os.getpid(), "host": platform.node(), "token": self._token}
+        note = {"pid": os.getpid(), "started": _BEGAN, "host": platform.node(), "token": self._token}
         try:
             with path.open("x", encoding="utf-8") as file:
                 json.dump(note, file)
@@ -127,7 +129,7 @@ class Claims:
             return silent > SILENCE
         if note.get("token") == self._token:
             return False
-        return not is_alive(pid) and not self._busy(name)
+        return not lives(pid, note.get("started")) and not self._busy(name)
 
     def _now(self) -> float:
         """The time by the clock of the file system, which all machines that share it agree on."""

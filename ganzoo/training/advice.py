@@ -9,6 +9,7 @@ from typing import Any, Final
 from ganzoo import options
 from ganzoo.config import SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import GanzooError
+from ganzoo.local import local_words
 
 Change = Mapping[str, Any]
 _HERE: Final = ("run.name", "run.out", "run.device")
@@ -109,7 +110,8 @@ def changed(config: RunConfig, change: Change) -> str | None:
         return None
     said |= {path: flat[path] for path in change}
     said |= {path: value for path, value in flat.items() if value != plain.get(path) and path not in _HERE}
-    return " ".join(["ganzoo run", *(f"{_flag(path)} {shlex.quote(_text(value))}" for path, value in said.items())])
+    words = [f"{_flag(path)} {shlex.quote(_text(value))}" for path, value in said.items()]
+    return " ".join(["ganzoo run", *words]) + local_words()
 
 
 def _flat(parts: Change) -> dict[str, Any]:

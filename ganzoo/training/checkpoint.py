@@ -277,13 +277,15 @@ def restore_optimizer(
 
 @torch.no_grad()
 def restore_module(module: torch.nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the tensors under ``prefix.`` into a module, every one of them.
+    """Copy the tensors under ``prefix.`` into a module, every one of them; all without a prefix.
 
     Raises:
         GanzooError: names or shapes differ.
     """
-    mine = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+    begin = f"{prefix}." if prefix else ""
+    mine = {name.removeprefix(begin): value for name, value in tensors.items() if name.startswith(begin)}
     try:
         module.load_state_dict(mine)
     except RuntimeError as err:
-        raise GanzooError(f"The checkpoint does not fit the {prefix} of this configuration: {err}") from None
+        what = prefix or "discriminator, loss and regularizers"
+        raise GanzooError(f"The checkpoint does not fit the {what} of this configuration: {err}") from None

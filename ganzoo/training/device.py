@@ -99,5 +99,5 @@ def _unused_hardware() -> str | None:
 
 def _cure(kind: str) -> str:
     if kind == "cuda" and torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA, so install a CUDA build, or use --device auto"
-    return "use --device auto"
+        return f"torch {torch.__version__} is built without CUDA, so install a CUDA build, or use --device cpu"
+    return "use --device cpu"

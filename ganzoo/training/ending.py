@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ganzoo.errors import Interrupted
+from ganzoo.local import local_words
 from ganzoo.training.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 _TIME: Final = 31
 """How the processes vote to leave because the time is over: the last number, so that any signal comes first."""
 _NEAR: Final = 1.0
+
+
+def go_on(run: Path) -> str:
+    """How the user continues a run, in words."""
+    return f"go on with: ganzoo run --resume {shlex.quote(str(run))}{local_words()}"
 
 
 class Ending:
@@ -55,13 +62,13 @@ class Ending:
         session = self._session
         if session.step >= session.settings.steps:
             return
-        go_on = f"go on with: ganzoo run --resume {shlex.quote(str(session.run.path))}"
+        how = go_on(session.run.path)
         number = self.signum
         if number:
             name = signal.Signals(number).name
-            raise Interrupted(f"{name}: stopped after step {session.step} with everything saved; {go_on}", number)
+            raise Interrupted(f"{name}: stopped after step {session.step} with everything saved; {how}", number)
         why = "the time is over (--max-time)" if self._agreed() else "the score gets no better (--eval-patience)"
-        session.say(f"Stopped after step {session.step}, because {why}; {go_on}")
+        session.say(f"Stopped after step {session.step}, because {why}; {how}")
 
     def _agreed(self) -> int:
         late = self._is_late()

@@ -7,14 +7,11 @@ its heartbeat, the file's time of change, which the holder renews. Readers need 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import json
 import os
 import secrets
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from ganzoo.alive import lives, started
 from ganzoo.errors import GanzooError
 
 NAME: Final = "lock"
@@ -55,7 +53,7 @@ class RunLock:
             {
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
-                "started": _started(os.getpid()),
+                "started": started(os.getpid()),
                 "since": datetime.now().astimezone().isoformat(timespec="seconds"),
                 "token": token,
             }
@@ -117,7 +115,7 @@ def is_locked(folder: Path) -> bool:
     if holder is None:
         return False
     if _is_here(holder):
-        return _same_process(holder)
+        return lives(holder.get("pid"), holder.get("started"))
     try:
         return time.time() - path.stat().st_mtime < PATIENCE
     except OSError:
@@ -196,7 +194,7 @@ def _is_here(holder: dict[str, Any]) -> bool:
 
 def _alive(holder: dict[str, Any], path: Path, draft: Path, say: Callable[[str], None]) -> bool:
     if _is_here(holder):
-        return _same_process(holder)
+        return lives(holder.get("pid"), holder.get("started"))
     # The file system's clock, not ours, on both sides of the difference.
     try:
         last = path.stat().st_mtime
@@ -212,64 +210,3 @@ def _alive(holder: dict[str, Any], path: Path, draft: Path, say: Callable[[str],
     except FileNotFoundError:  # it was given back
         pass
     return False
-
-
-def _same_process(holder: dict[str, Any]) -> bool:
-    pid, started = holder.get("pid"), holder.get("started")
-    if not isinstance(pid, int) or pid <= 0 or not _exists(pid):
-        return False
-    now = _started(pid)
-    return started is None or now is None or started == now
-
-
-def _exists(pid: int) -> bool:
-    if sys.platform == "win32":
-        return _started(pid) is not None
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in words that tell it from a later one of the same number; None if unknown."""
-    if sys.platform == "win32":
-        return _started_on_windows(pid)
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        fields = stat.rpartition(")")[2].split()
-        if fields[0] in "ZX":  # it has ended, and its parent has not looked yet
-            return "ended"
-        return f"{boot} {fields[19]}"
-    except (OSError, IndexError):
-        pass
-    with suppress(OSError, subprocess.SubprocessError):
-        line = ["ps", "-o", "lstart=", "-p", str(pid)]
-        env = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
-        done = subprocess.run(line, capture_output=True, text=True, timeout=10, check=False, env=env)
-        return done.stdout.strip() or None
-    return None
-
-
-def _started_on_windows(pid: int) -> str | None:
-    # os.kill(pid, 0) would end the process there.
-    query, running = 0x1000, 259
-    kernel: Any = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined,unused-ignore]
-    kernel.OpenProcess.restype = ctypes.c_void_p
-    handle = ctypes.c_void_p(kernel.OpenProcess(query, False, pid))
-    if not handle.value:
-        return None
-    try:
-        code = ctypes.c_ulong()
-        times = [ctypes.c_ulonglong() for _ in range(4)]
-        if not kernel.GetExitCodeProcess(handle, ctypes.byref(code)) or code.value != running:
-            return None
-        if not kernel.GetProcessTimes(handle, *map(ctypes.byref, times)):
-            return None
-        return str(times[0].value)
-    finally:
-        kernel.CloseHandle(handle)

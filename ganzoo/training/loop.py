@@ -25,7 +25,7 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers
-from ganzoo.training.probe import check_contracts
+from ganzoo.training.probe import check_contracts, check_finite
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
@@ -89,6 +89,7 @@ class Session:
         torch.default_generator.manual_seed(derive_seed(self.settings.seed, "trainer"))  # alike in all processes
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
+        check_finite(config.trainer, self.trainer.state_dict(), "leave it out of state_dict()")
         together.start_alike(self.bundle)
         self.decisions = settle(self)
         half_life = self.settings.ema_half_life

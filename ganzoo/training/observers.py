@@ -23,9 +23,11 @@ class Observers:
     def __init__(self, extra: Sequence[object] = (), *, silent: bool = False) -> None:
         self._silent = silent
         manager = loaded().manager
-        for observer in extra:
-            manager.register(observer)
+        registered = []
         try:
+            for observer in extra:
+                manager.register(observer)
+                registered.append(observer)
             self._calls = {
                 event: [
                     (impl.plugin_name, impl.function, impl.argnames)
@@ -34,7 +36,7 @@ class Observers:
                 for event in _LIFECYCLE
             }
         finally:
-            for observer in extra:
+            for observer in registered:
                 manager.unregister(observer)
         self._strict = os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0")
         self._gone: set[str] = set()

@@ -6,7 +6,7 @@ The shapes that a contract asks for are cheap to check once and costly to guess 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -17,6 +17,7 @@ from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.data import Dataset, DataStream
 from ganzoo.nn import Batch, Bundle
+from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
 
 _BATCH = 4
@@ -31,6 +32,8 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
     Raises:
         GanzooError: one of them does; the sentence names the component and its package.
     """
+    for choice, module in _parts(config, bundle):
+        check_finite(choice, module.state_dict(), "hold it in a buffer with persistent=False")
     bundle.noise.begin(0)
     batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
     _check_batch(config.data, batch, dataset, bundle.spec)
@@ -42,6 +45,25 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
             _check(config.gen, x, (_BATCH, *bundle.spec.shape), "samples [B, *spec.shape]")
             _check(config.disc, bundle.disc(x.float(), batch.y), (_BATCH,), "logits [B]: end forward() in .squeeze(1)")
         _check_objectives(config, bundle, batch, Batch(x.float(), batch.y))
+
+
+def check_finite(choice: Choice, tensors: Mapping[str, Tensor], remedy: str) -> None:
+    """Refuse what a checkpoint could not give back: it takes numbers that are not finite for a run that diverged.
+
+    Raises:
+        GanzooError: the component saves such numbers.
+    """
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise faulty(choice, f"saves numbers that are not finite in {name!r}", f"{remedy}, or make it finite")
+
+
+def _parts(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:
+    """Every module of a run, with the component that brings it."""
+    own = len(bundle.regularizers) - len(config.regs)
+    of_regs = [*[config.loss] * own, *config.regs]
+    yield from ((config.gen, bundle.gen), (config.disc, bundle.disc), (config.loss, bundle.loss))
+    yield from zip(of_regs, bundle.regularizers, strict=True)
 
 
 def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> None:
@@ -118,18 +140,15 @@ def _said(value: object) -> str:
 
 
 @contextmanager
-def undisturbed(modules: Iterable[nn.Module]) -> Iterator[None]:
+def undisturbed(modules: Collection[nn.Module]) -> Iterator[None]:
     """Evaluation mode, and buffers and modes as they were afterwards."""
     every = [module for side in modules for module in side.modules()]
     modes = [module.training for module in every]
-    buffers = [(buffer, buffer.clone()) for module in every for buffer in module.buffers(recurse=False)]
     for module in every:
         module.training = False
     try:
-        yield
+        with unchanged_buffers(*modules):
+            yield
     finally:
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
         for module, mode in zip(every, modes, strict=True):
             module.training = mode

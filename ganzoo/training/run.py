@@ -91,9 +91,9 @@ class Run:
             run.checkpoints.mkdir()
             run.write_config(notes)
             run.path = run.lock.folder = _claim(draft, config)
-        except OSError as err:
+        except (OSError, ValueError) as err:  # the latter for names that no system takes
             raise GanzooError(
-                f"The run cannot be made in {out}: {err.strerror or err}; choose another --out."
+                f"The run cannot be made in {out}: {getattr(err, 'strerror', None) or err}; choose another --out."
             ) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)

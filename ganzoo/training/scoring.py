@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.api import Spec, UsageError
@@ -16,6 +17,7 @@ from ganzoo.evaluation.reference import reference_of
 from ganzoo.evaluation.result import Score, plain
 from ganzoo.evaluation.shards import Shards
 from ganzoo.evaluation.subjects import Network, uses_labels
+from ganzoo.files import json_digest
 from ganzoo.training import checkpoint
 
 if TYPE_CHECKING:
@@ -44,13 +46,23 @@ class Scoring:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.seconds = 0.0
-        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0}
         settings, spec = session.settings, session.run.spec
         self._count = settings.eval_samples or (MODE_SAMPLES if not spec.is_image else _FAKE)
         self._wanted = AUTO[spec.is_image] if settings.eval_metric == "auto" else (settings.eval_metric,)
         config = session.run.config
         self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
         self._judge = _judge(config, spec, session)
+        judged = [self._wanted, self._count, self._judge.name, self._judge.protocol()["extractor_digest"]]
+        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0, "by": json_digest(judged)}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept, unless that was scored otherwise: then nothing is the best so far."""
+        if state.get("by") == self.state["by"]:
+            self.state = {**self.state, **state}
+        elif state.get("values") is not None:
+            self._session.say(
+                "Scores are computed in another way now than before, so the best generator is looked for anew."
+            )
 
     def look(self) -> bool:
         """Score, add a line to the metrics, and say whether this is the best generator so far."""
@@ -117,7 +129,7 @@ class Scoring:
             s * v for s, v in zip(signs, best, strict=True)
         ]
         if better:
-            return {"step": self._session.step, "values": values, "waited": 0}
+            return {**self.state, "step": self._session.step, "values": values, "waited": 0}
         return {**self.state, "waited": self.state["waited"] + 1}
 
 

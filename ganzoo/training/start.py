@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import os
-import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
 from ganzoo.decisions import Decision, of_machine
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.training.ending import go_on
 from ganzoo.training.lock import RunLock, is_locked
 from ganzoo.training.run import Run, read_config
 from ganzoo.training.signals import StopSignals
@@ -97,6 +97,8 @@ def start(
     with stop or StopSignals() as signals:
         spec = config.spec()
         broken = config.plan(spec).broken_rules()
+        allowed = read_config(resume).get("incompatible") if resume is not None else None
+        allow_incompatible = allow_incompatible or bool(allowed)  # who began the run has allowed it
         if broken and not allow_incompatible:
             raise UsageError(" ".join(broken))
         if config.run.deterministic:
@@ -127,7 +129,7 @@ def start(
             meant(device),
             switches(settings, device),
         ):
-            together.go_on = f"go on with: ganzoo run --resume {shlex.quote(str(run.path))}"
+            together.go_on = go_on(run.path)
             try:
                 session = _ready(
                     run,
@@ -233,7 +235,7 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
     if resume == "auto":
         config = resolve(layers)
         for path in _runs_newest_first(out or config.run.out):
-            if _same(path, config):
+            if config.run.name in (None, path.name) and _same(path, config):
                 return config, path
         return config, None
     path = Path(resume)

@@ -89,7 +89,7 @@ def put_back(session: Session, saved: Snapshot) -> None:
     bundle = session.bundle
     checkpoint.restore_module(bundle.gen, "gen", saved.model)
     disc_side = {name: value for name, value in saved.model.items() if not name.startswith(("gen.", "ema."))}
-    bundle.disc_side.load_state_dict(disc_side)
+    checkpoint.restore_module(bundle.disc_side, "", disc_side)
     if session.ema is not None:
         checkpoint.restore_module(session.ema.module, "ema", saved.model)
     for key, side in zip(_GROUP_KEYS, (bundle.gen_side, bundle.disc_side), strict=True):
@@ -111,7 +111,7 @@ def put_back(session: Session, saved: Snapshot) -> None:
     if bundle.guard is not None:
         bundle.guard.skipped.fill_(nonfinite["skipped"])
     if session.scoring is not None and isinstance(saved.state.get("best"), dict):
-        session.scoring.state = {**session.scoring.state, **saved.state["best"]}
+        session.scoring.resume(saved.state["best"])
     if mine and random_words is not None:
         restore_random(json.loads(bytes(random_words.cpu().numpy())))
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss
+from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.guard import are_finite
 from ganzoo.nn.penalties import sample_norms
 
@@ -78,7 +78,7 @@ class Examiner:
     def look(self) -> Vitals:
         """Measure; the device is waited for once."""
         bundle, real = self.bundle, self.real
-        with undisturbed(bundle.gen, bundle.disc):
+        with unchanged_buffers(bundle.gen, bundle.disc):
             with torch.no_grad(), bundle.precision.autocast():
                 fake = Batch(bundle.gen(self.latents, real.y).float(), real.y)
                 # The module itself: compiled for a step, it would be compiled again for this.
@@ -136,19 +136,6 @@ class Examiner:
             return torch.ones((), device=self.latents.device)
         look = CriticPass(self.bundle.critic, real.x, fake.x, real.y, fake.y, real.x, fake.x)
         return sample_norms(look.gradient_at((real.x + fake.x) / 2, fake.y)).mean() / target
-
-
-@contextmanager
-def undisturbed(*modules: nn.Module) -> Iterator[None]:
-    """Whatever is computed within leaves the buffers (statistics of batch norm, say) as they were."""
-    buffers = [buffer for module in modules for buffer in module.buffers()]
-    kept = [buffer.clone() for buffer in buffers]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in zip(buffers, kept, strict=True):
-                buffer.copy_(value)
 
 
 def _push(loss: Loss, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,15 @@ class LocalLauncher(Launcher):
     def launch(self, jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
         """See :class:`ganzoo.api.Launcher`."""
         running: list[Work] = []
+        try:
+            yield from self._launch(running, jobs, stop)
+        finally:  # what ends this before its time must not leave them without anybody who hears signals
+            for work in running:
+                work.stop()
+            while any(work.poll() is None for work in running):
+                time.sleep(_PAUSE)
+
+    def _launch(self, running: list[Work], jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
         more = True
         while more or running:
             if stop():
