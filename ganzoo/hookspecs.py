@@ -111,7 +111,9 @@ def ganzoo_eval_end(run: Run, metrics: Mapping[str, Any]) -> None:
 
 @hookspec
 def ganzoo_run_end(run: Run, error: BaseException | None) -> None:
-    """A run is over: ``error`` is None when it took all its steps, else what ended it.
+    """A run is over: ``error`` is None when it took all its steps, its time was over or its score got no better.
+
+    Else it is what ended it.
 
     Example::
 

@@ -20,9 +20,7 @@ class OptimConfig:
     decay_steps: int = option(
         0, min=0, help="Steps over which the learning rate falls to zero, along half a cosine; 0: it stays."
     )
-    betas: tuple[float, float] = option(
-        (0.5, 0.999), min=0, max=0.9999999, help="Adam's decay rates of the two moments."
-    )
+    betas: tuple[float, float] = option((0.5, 0.999), min=0, max=1, help="Adam's decay rates of the two moments.")
     eps: float = option(1e-8, above=0, help="Adam's and RMSProp's term that keeps the denominator from zero.")
     alpha: float = option(0.99, min=0, max=1, help="RMSProp's decay rate of the squared gradient.")
     momentum: float = option(0.0, min=0, max=1, help="SGD's momentum.")

@@ -53,8 +53,11 @@ class Masked(Discriminator):
         self.net = torch.nn.Linear(spec.numel, 1)
         self.register_buffer("mask", torch.tensor([float("-inf")]))
 
+    def features(self, x, y=None):
+        return x.flatten(1)
+
     def forward(self, x, y=None):
-        return self.net(x.flatten(1)).squeeze(1)
+        return self.net(self.features(x)).squeeze(1)
 
 class Theirs(Loss):
     def discriminator(self, real, fake):
@@ -117,8 +120,8 @@ def test_a_name_that_ganzoo_knows_stays_ganzoos_and_ids_outlive_a_packaging() ->
 
 @pytest.mark.usefixtures("theirs")
 def test_what_no_checkpoint_could_give_back_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    small = {name: value for name, value in SMALL.items() if name != "disc.width"}
     with pytest.raises(GanzooError, match=r"saves numbers that are not finite in 'mask'; this is for the plugin's"):
-        small = {name: value for name, value in SMALL.items() if name != "disc.width"}
         ganzoo.train({**small, "disc": "masked", "out": tmp_path / "runs", "steps": 1, "device": "cpu"})
     assert not list((tmp_path / "runs").glob("*"))
 
@@ -266,3 +269,8 @@ def test_a_sweep_begun_with_a_file_says_which(tmp_path: Path, capsys: pytest.Cap
     assert main(["sweep", "--out", str(tmp_path / "s"), "--dry-run"]) == 2
     assert "The sweep was begun with -p tiny.py: say so again." in capsys.readouterr().err
     assert json.loads((tmp_path / "s" / "sweep.json").read_text())["plugins"] == ["tiny.py"]
+
+
+def test_betas_that_keep_a_moment_for_ever_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"The betas 0\.5,1\.0 keep a moment of adam as it is"):
+        ganzoo.train({**SMALL, "out": tmp_path, "steps": 1, "device": "cpu", "optim.betas": (0.5, 1.0)})

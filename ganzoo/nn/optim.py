@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ganzoo.config import OptimConfig
+from ganzoo.errors import UsageError
 from ganzoo.nn.light_optim import SGD, Adam, AdamW, RMSprop
 
 Schedule = Callable[[int], float]
@@ -19,11 +20,19 @@ _FUSED_DEVICES = {"cpu", "cuda", "mps", "xpu"}
 
 
 def build_optimizer(config: OptimConfig, parameters: Iterable[Tensor]) -> Optimizer:
-    """The optimiser that ``config`` describes, fused where torch has a fused one (same numbers, fewer launches)."""
+    """The optimiser that ``config`` describes, fused where torch has a fused one (same numbers, fewer launches).
+
+    Raises:
+        UsageError: a moment would never change.
+    """
     params = list(parameters)
     fused = all(p.is_floating_point() and p.device.type in _FUSED_DEVICES for p in params) or None
     if fused and any(p.dtype not in (torch.float32, torch.float64) for p in params):
         fused = None
+    if config.name in ("adam", "adamw") and max(config.betas) == 1:
+        raise UsageError(
+            f"The betas {','.join(map(str, config.betas))} keep a moment of {config.name} as it is; both must be below 1."
+        )
     decay = config.weight_decay
     match config.name:
         case "adam":
