@@ -146,7 +146,7 @@ def test_samples_of_two_calls_do_not_mix(run: Path, tmp_path: Path) -> None:
 def test_results_survive_a_torn_line_odd_names_and_strangers(tmp_path: Path) -> None:
     file = tmp_path / FILE
     file.write_bytes(b'{"format": "ganzoo-eval/1", "sub')
-    append_result(tmp_path, result(path="caf\udce9"))
+    append_result(tmp_path, result(path="d\udce9j"))
     append_result(tmp_path, result(value=2.0))
     hostile = json.loads(file.read_text().splitlines()[-1])
     hostile["scores"][0]["value"] = 10**400
