@@ -31,7 +31,7 @@ def build_optimizer(config: OptimConfig, parameters: Iterable[Tensor]) -> Optimi
         fused = None
     if config.name in ("adam", "adamw") and max(config.betas) == 1:
         raise UsageError(
-            f"The betas {','.join(map(str, config.betas))} never change a moment of {config.name}; both must be below 1."
+            f"The betas {','.join(map(str, config.betas))} never change a moment of {config.name}; take less than 1."
         )
     decay = config.weight_decay
     match config.name:
