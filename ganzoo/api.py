@@ -202,7 +202,8 @@ class Component:
                 raise GanzooError(f"{name!r} is no component name; use lower-case letters, digits, dots and dashes.")
         if not TARGET.fullmatch(self.target):
             raise GanzooError(f"The target of {self.kind}/{self.name} must be 'module:attribute', not {self.target!r}.")
-        if "name" in getattr(self.config, "__dataclass_fields__", {}):
+        apart = self.kind in ("extractor", "launcher")  # no run's settings have these
+        if not apart and "name" in getattr(self.config, "__dataclass_fields__", {}):
             raise GanzooError(
                 f"{self.kind}/{self.name} has an option 'name', which a run's settings need for the component itself; "
                 "call it otherwise."
@@ -240,8 +241,8 @@ class Preset:
     settings: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        if not (_are((self.name,), str) and NAME.fullmatch(self.name)):
-            raise GanzooError(f"{self.name!r} is no preset name; use lower-case letters, digits, dots and dashes.")
+        if not (_are((self.name,), str) and self.name):
+            raise GanzooError(f"{self.name!r} is no name of a preset.")
         if not (_are((self.summary,), str) and _are((self.settings,), Mapping)):
             raise GanzooError(f"preset/{self.name}: summary must be a text, and settings a mapping.")
 

@@ -21,7 +21,7 @@ from ganzoo.config import Layer, RunConfig, resolve
 from ganzoo.data import DataStream
 from ganzoo.errors import GanzooError
 from ganzoo.nn import Batch, Bundle, Noise
-from ganzoo.nn.bundle import Communication
+from ganzoo.nn.communication import Communication
 from ganzoo.plugins import add_local
 from ganzoo.registry import build, registry
 from ganzoo.training.alike import checksum

@@ -63,8 +63,8 @@ def test_what_each_process_has_for_itself_comes_back(out: Path, three: list[dict
     assert three
     saved = [checkpoint.load(out / name / "checkpoints" / "step-00000008") for name in ("straight", "halves")]
     for each in saved:
-        assert {"trainer.seen", "process1.trainer.seen", "process1.random"} <= each.optimizer.keys()
-        assert torch.equal(each.optimizer["trainer.projection"], each.optimizer["process1.trainer.projection"])
+        others = {name for name in each.optimizer if name.startswith("process")}
+        assert others == {"process1.trainer.seen", "process1.random"}, "the projection is the same, and saved once"
         assert not torch.equal(each.optimizer["trainer.seen"], each.optimizer["process1.trainer.seen"])
     straight, halves = ({**each.model, **each.optimizer} for each in saved)
     assert straight.keys() == halves.keys()

@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam
 
 from ganzoo.config import Layer, resolve
 from ganzoo.nn import Bundle, Precision, Side
-from ganzoo.nn.bundle import Solo
+from ganzoo.nn.communication import Solo
 from ganzoo.nn.guard import Guard
 from ganzoo.nn.precision import Scaler
 from ganzoo.testing.training import Session

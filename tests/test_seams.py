@@ -30,6 +30,7 @@ from ganzoo.plugins import find
 from ganzoo.registry import list_components, registry
 from ganzoo.training.checkpoint import restore_module
 from ganzoo.training.observers import Observers
+from ganzoo.training.run import Run
 from ganzoo.training.start import resume_config
 from ganzoo_local.launcher import LocalLauncher
 
@@ -103,7 +104,7 @@ def test_a_record_that_cannot_be_is_refused_where_it_is_made(wrong: dict[str, An
         Component("generator", "x", target="a:B", **wrong)
 
 
-@pytest.mark.parametrize("wrong", [("Big", "s", {}), (1, "s", {}), ("x", None, {}), ("x", "s", None)])
+@pytest.mark.parametrize("wrong", [("", "s", {}), (1, "s", {}), ("x", None, {}), ("x", "s", None)])
 def test_a_preset_that_cannot_be_is_refused_where_it_is_made(wrong: tuple[Any, Any, Any]) -> None:
     with pytest.raises(GanzooError, match="preset"):
         Preset(*wrong)
@@ -119,11 +120,12 @@ def test_a_name_that_ganzoo_knows_stays_ganzoos_and_ids_outlive_a_packaging() ->
 
 
 @pytest.mark.usefixtures("theirs")
-def test_what_no_checkpoint_could_give_back_is_refused_before_the_first_step(tmp_path: Path) -> None:
+def test_what_no_checkpoint_could_give_back_is_refused_early(tmp_path: Path) -> None:
     small = {name: value for name, value in SMALL.items() if name != "disc.width"}
     with pytest.raises(GanzooError, match=r"saves numbers that are not finite in 'mask'; this is for the plugin's"):
-        ganzoo.train({**small, "disc": "masked", "out": tmp_path / "runs", "steps": 1, "device": "cpu"})
-    assert not list((tmp_path / "runs").glob("*"))
+        ganzoo.train({**small, "disc": "masked", "out": tmp_path / "runs", "steps": 9, "log_every": 2, "device": "cpu"})
+    (run,) = (tmp_path / "runs").iterdir()
+    assert Run.open(run).metrics() == [], "it ended at its first line"
 
 
 def test_a_plugin_named_twice_or_installed_by_now_is_there_once(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from ganzoo.data.files import Fit
+from ganzoo.errors import Interrupted
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,6 +22,7 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Reason = tuple[str, bool]
 """Why an image cannot be read, and whether that lasts."""
 
+_LOG: Final = logging.getLogger("ganzoo")
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 """What is looked for in a file whatever its name says. Pillow knows more, and calls other programs for some."""
 _MAX_PIXELS: Final = 2**26
@@ -30,13 +33,8 @@ _TURNING: Final = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 
 
-class _LargeOnes:
-    """Large images are decoded one at a time, by all threads or processes: eight at once could fill the memory."""
-
-    held: AbstractContextManager[Any] = threading.Lock()
-
-
-LARGE_ONES: Final = _LargeOnes()
+_ONE_LARGE: Final = threading.Lock()
+"""Large images are decoded one at a time: eight threads at once could fill the memory."""
 
 
 def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixels:
@@ -67,7 +65,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         pixels = image.width * image.height
         if pixels > _MAX_PIXELS:
             raise ValueError(f"it has {pixels / 1e6:.0f} million pixels, more than the {_MAX_PIXELS // 10**6} allowed")
-        with LARGE_ONES.held if pixels > _LARGE else nullcontext():
+        with _ONE_LARGE if pixels > _LARGE else nullcontext():
             yield image
 
 
@@ -76,7 +74,7 @@ def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
     from PIL import Image, ImageOps
 
     image.load()
-    with suppress(Exception):  # what Pillow cannot make sense of there is no part of the picture
+    with _about_the_picture():
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode in _DEEP_MODES:
         image = _eight_bits(image)
@@ -108,18 +106,33 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """(height, width) as seen upright; reads only the header, unless that says that the image may be turned."""
+    """(height, width) as seen upright; reads only the header, but of a TIFF that is turned."""
     from PIL import ExifTags, ImageOps
 
     with _opened(data) as image:
+        turned = 1
         # Pillow decodes a whole PNG to look for EXIF data at its end, where hardly any has them.
         if image.format != "PNG" or any(word in data for word in _TURNING):
-            with suppress(Exception):  # as when it is decoded
-                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                    # Which versions of Pillow turn which formats by themselves differs, so it is asked to do it.
-                    image.load()
-                    ImageOps.exif_transpose(image, in_place=True)
-        return image.height, image.width
+            with _about_the_picture():
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if turned != 1 and image.format == "TIFF":  # some versions of Pillow turn these by themselves
+            image.load()
+            with _about_the_picture():
+                ImageOps.exif_transpose(image, in_place=True)
+            return image.height, image.width
+        width, height = image.size
+        return (width, height) if turned in (5, 6, 7, 8) else (height, width)
+
+
+@contextmanager
+def _about_the_picture() -> Iterator[None]:
+    """What Pillow cannot make sense of in the data about a picture is no part of it."""
+    try:
+        yield
+    except (Interrupted, MemoryError):
+        raise
+    except Exception as err:
+        _LOG.debug("An image has EXIF data that cannot be read: %s", err)
 
 
 def is_grey(data: bytes) -> bool:

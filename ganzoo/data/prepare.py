@@ -125,7 +125,9 @@ def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
     labels = dataset.labels_of(torch.arange(length)) if dataset.spec.num_classes else None
     told = dataset.digest
     if not told and isinstance(dataset, ArrayDataset):  # to write them takes longer than to read them
-        told = hashlib.sha256(np.ascontiguousarray(dataset.samples.numpy()).data).hexdigest()
+        made = hashlib.sha256(np.ascontiguousarray(dataset.samples.numpy()).data)
+        made.update(b"" if labels is None else labels.cpu().numpy().tobytes())
+        told = made.hexdigest()
     digest = key_of(data=told, source=dict(source)) if told else ""
     known = None if labels is None else labels.cpu().numpy()
     return Original(dataset.spec, length, images, known, dataset.classes, source, digest)
@@ -180,7 +182,9 @@ def _same_as(out: Path, made: _Making) -> Copy:
     """The copy that is there already."""
     if is_copy(out) and made.key and read_copy(out).source.get("key") == made.key:
         return read_copy(out)
-    why = "was not made from the same images" if made.key else "nothing tells whether it was made from the same images"
+    why = "was not made from the same images, or these have been touched since"
+    if not made.key:
+        why = "nothing tells whether it was made from the same images"
     raise UsageError(f"{out} is there already, and {why}: choose another name, or remove it.")
 
 
@@ -332,10 +336,11 @@ class _File:
     def give_up(self) -> None:
         """Leave what there is to :meth:`left`, as far as the disk lets us."""
         with suppress(OSError, ValueError):
-            numbers = np.concatenate(self.numbers)
-            self._file.truncate(_HEADER + len(numbers) * self.spec.numel)  # the last images may be there in part
-            os.fsync(self._file.fileno())
             self._file.close()
+            numbers = np.concatenate(self.numbers)
+            with self._draft.open("r+b") as file:
+                file.truncate(_HEADER + len(numbers) * self.spec.numel)  # the last images may be there in part
+                os.fsync(file.fileno())
             self.path.with_suffix(".part.numbers").write_bytes(numbers.tobytes())
             self._draft.replace(self.path.with_suffix(".part"))
         self._file.close()

@@ -20,7 +20,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from math import prod
-from multiprocessing.synchronize import Lock
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -28,7 +27,7 @@ import numpy as np
 
 from ganzoo import processes
 from ganzoo.data.files import Fit, ImageFiles
-from ganzoo.data.picture import LARGE_ONES, Pixels, Reason, decode, reason_of, strict_pillow
+from ganzoo.data.picture import Pixels, Reason, decode, reason_of, strict_pillow
 from ganzoo.errors import GanzooError
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -112,8 +111,7 @@ class Decoders:
         try:
             with _without_main():
                 if self._pool is None:
-                    spawn = multiprocessing.get_context("spawn")
-                    pool = ProcessPoolExecutor(self.workers, spawn, _settle_in, (_large_ones(),))
+                    pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
                     weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
                     starts = [pool.submit(_nothing) for _ in range(self.workers)]
                     self._pool, self._awake = pool, starts[0]
@@ -211,23 +209,12 @@ def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], byte
     return stack, stack.enter_context(ImageFiles(path, ()).open())
 
 
-@lru_cache(maxsize=1)
-def _large_ones() -> Lock:
-    """Held by the process that decodes a large image. It must outlive the pools: their processes look it up by name."""
-    return multiprocessing.get_context("spawn").Lock()
-
-
 def _nothing() -> None:
     """The first thing that a new process is asked to do."""
 
 
-def _settle_in(large_ones: Lock) -> None:
-    """What a new process does first.
-
-    Args:
-        large_ones: held while a large image is decoded, by one process of all.
-    """
-    LARGE_ONES.held = large_ones
+def _settle_in() -> None:
+    """What a new process does first."""
     for name in _IGNORED:
         number = getattr(signal, name, None)
         if number is not None:

@@ -108,8 +108,6 @@ def evaluate(
         _check_kind(wanted or (), subject)
         if subject.spec.is_image and picture is not None:
             raise UsageError("--picture is for points in the plane; draw images with 'ganzoo sample'.")
-        if fid_infinity and (not subject.spec.is_image or not any(m.name == "fid" for m in wanted or METRICS.values())):
-            raise UsageError("--fid-infinity goes with the metric fid, which is not computed here.")
         root = Path(data_root) if data_root is not None else None
         name, extractor = None, None
         with together.first_ahead():  # what is downloaded, is so once
@@ -131,8 +129,11 @@ def evaluate(
             elif features or weights or ref_stats:
                 raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
         n = count_for(subject, extractor, samples)
+        chosen = wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None)
+        if fid_infinity and all(metric.name != "fid" for metric in chosen):
+            raise UsageError("--fid-infinity goes with the metric fid, which is not computed here.")
         judge = Judge(
-            wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None),
+            chosen,
             extractor=extractor,
             name=name or "",
             reference=reference,
@@ -247,8 +248,11 @@ def _check_classes(
     """Refuse to count classes by a network that tells others."""
     known = extractor.num_classes
     for metric in metrics if known is not None and not extractor.stacked else ():
-        of_data = subject.spec.num_classes if "labels" in metric.needs else reference and reference.spec.num_classes
-        if {"labels", "classes"} & metric.needs and of_data is not None and of_data != known:
+        spec = subject.spec if "labels" in metric.needs or reference is None else reference.spec
+        of_data = spec.num_classes
+        if not {"labels", "classes"} & metric.needs or known is None or of_data is None:
+            continue
+        if of_data > known or (name == INCEPTION and of_data != known):
             raise UsageError(
                 f"The metric {metric.name} needs a network that tells the {of_data} classes of these data, and {name} "
                 f"tells {known:,} others: choose one with --features, or leave {metric.name} out."

@@ -1,6 +1,7 @@
 """The torch side of the contracts, and the blocks that networks are built from. Importing this imports torch."""
 
-from ganzoo.nn.bundle import Batch, Bundle, Noise, Side, Solo, Stream
+from ganzoo.nn.bundle import Batch, Bundle, Noise, Side, Stream
+from ganzoo.nn.communication import Solo
 from ganzoo.nn.contracts import Discriminator, Generator, Prior
 from ganzoo.nn.critic_pass import CriticPass
 from ganzoo.nn.ema import EMA

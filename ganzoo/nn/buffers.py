@@ -28,8 +28,8 @@ class KeptBuffers:
     def put_back(self, where: Tensor | None = None) -> None:
         """Let them hold that again; only if ``where [] bool`` on their device, which the host does not wait for."""
         for place, name, before in self._kept:
-            buffer = place[name]
-            if buffer is not None:
+            buffer = place.get(name)
+            if buffer is not None and buffer.shape == before.shape:  # else it was made in between, and is no statistic
                 buffer.copy_(before if where is None else torch.where(where, before, buffer))
 
 

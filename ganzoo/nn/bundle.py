@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.api import Spec
+from ganzoo.nn.communication import Communication, Solo
 from ganzoo.nn.contracts import Discriminator, Generator
 from ganzoo.nn.critic_pass import Critic, CriticPass
 from ganzoo.nn.guard import Guard, step_unless
@@ -32,52 +33,6 @@ class Stream(Protocol):
         """The next full batch, images in [-1, 1]."""
 
 
-class Communication(Protocol):
-    """How the processes of a run agree."""
-
-    rank: int
-    world: int
-
-    def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
-        """Replace each ``.grad``, each floating buffer, and ``total``, by its mean over the processes.
-
-        A missing gradient counts as zeros where another process has one. Returns the mean total: it is finite if that
-        of every process is.
-        """
-
-    def mean(self, value: Tensor) -> Tensor:
-        """The mean of ``value`` over the processes, differentiable any number of times."""
-
-    def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
-
-    def agree(self, signum: int) -> int:
-        """Vote to leave on signal ``signum`` (0 for none, at most 31); return what was agreed, the same in all."""
-
-
-class Solo:
-    """A run of one process."""
-
-    rank = 0
-    world = 1
-
-    def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
-        """``total``; there is nothing to do."""
-        return total
-
-    def mean(self, value: Tensor) -> Tensor:
-        """``value`` itself."""
-        return value
-
-    def any(self, flag: bool) -> bool:
-        """``flag`` itself."""
-        return flag
-
-    def agree(self, signum: int) -> int:
-        """``signum`` itself."""
-        return signum
-
-
 class Noise:
     """Random numbers as a function of (seed, step, rank): there is no generator state to save.
 
@@ -95,7 +50,14 @@ class Noise:
         """Start the random numbers of a step."""
         which = (step, self.rank, "attempt", self.attempt) if self.attempt else (step, self.rank)
         self.rng.manual_seed(derive_seed(self.seed, "noise", *which))
-        seed = derive_seed(self.seed, "layers", *which)
+        self._seed_layers("layers", *which)
+
+    def begin_alike(self, what: str) -> None:
+        """Start torch's default generators for something that is made once, alike in all processes."""
+        self._seed_layers(what)
+
+    def _seed_layers(self, *words: object) -> None:
+        seed = derive_seed(self.seed, *words)
         torch.default_generator.manual_seed(seed)
         if self.rng.device.type != "cpu":
             # torch.manual_seed would do both, but where CUDA is absent it records a stack trace at every call.
@@ -205,6 +167,7 @@ class Bundle:
         self.communication: Communication = communication or Solo()
         self.step = 0
         self.broken = torch.zeros((), device=noise.rng.device)
+        self._places: list[dict[str, Tensor | None]] = []
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
         self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
@@ -240,8 +203,10 @@ class Bundle:
         """Buffers whose mean over the processes is a meaning; looked for anew, as a layer may put others there."""
         if self.communication.world == 1:
             return []
-        buffers = (b for side in (self.gen_side, self.disc_side) for b in side.buffers())
-        return [b for b in buffers if b.is_floating_point() or b.is_complex()]
+        if not self._places:  # to walk through networks takes as long as a small layer
+            self._places = [m._buffers for side in (self.gen_side, self.disc_side) for m in side.modules()]
+        buffers = {id(b): b for place in self._places for b in place.values() if b is not None}
+        return [b for b in buffers.values() if b.is_floating_point() or b.is_complex()]
 
     def _set_scalers(self) -> None:
         """float16 needs its objectives scaled, each side by itself."""

@@ -125,8 +125,6 @@ def sample_to(
     as_folder = str(out).endswith(("/", os.sep))
     opened, out = open_source(source, best=best), Path(out)
     _refuse_target(out, as_folder=as_folder)
-    if opened.spec.is_image and (as_folder or out.suffix.lower() not in PICTURES):
-        _refuse_others(out, n)
     target = resolve_device(device).device
     gen = opened.generator(ema=ema, say=say)[0].to(target)
     if interpolate:
@@ -142,6 +140,7 @@ def sample_to(
         shown = torch.cat(list(batches(gen, z, labels)))
         return [save_grid(shown, out, columns=columns or columns_for(opened, n, labels))]
     if opened.spec.is_image:
+        _refuse_others(out, {_name_of(index, labels) for index in range(n)})
         return list(_save_images(batches(gen, z, labels), labels, out))
     return [_save_points(torch.cat(list(batches(gen, z, labels))), labels, out / "points.csv")]
 
@@ -163,24 +162,26 @@ def _refuse_target(out: Path, *, as_folder: bool) -> None:
         raise UsageError(f"No picture can be written as {out.suffix}, only {pictures}; end a folder's name with /.")
 
 
-def _refuse_others(folder: Path, n: int) -> None:
+def _refuse_others(folder: Path, new: set[str]) -> None:
     """Samples of an earlier call would stand among those of this one, and be taken for them."""
     try:
-        names = sorted(path.name for path in folder.iterdir() if _SAMPLE.fullmatch(path.name))
+        others = sorted({path.name for path in folder.iterdir() if _SAMPLE.fullmatch(path.name)} - new)
     except OSError:
         return  # there is no such folder, or writing will say what is wrong with it
-    others = [name for name in names if int(name.partition(".")[0].partition("-")[0]) >= n]
-    if others or len({"-" in name for name in names}) > 1:
+    if others:
         raise UsageError(
-            f"{folder} holds {len(names):,} samples already, of which {n:,} new ones would not replace all: choose "
-            "another folder, or remove them."
+            f"{folder} holds samples already that these would not replace ({others[0]}, {len(others):,} in all): "
+            "choose another folder, or remove them."
         )
+
+
+def _name_of(index: int, labels: Tensor | None) -> str:
+    return f"{index:05d}.png" if labels is None else f"{index:05d}-{int(labels[index])}.png"
 
 
 def _save_images(parts: Iterator[Tensor], labels: Tensor | None, folder: Path) -> Iterator[Path]:
     for index, image in enumerate(image for part in parts for image in part):
-        suffix = "" if labels is None else f"-{int(labels[index])}"
-        path = folder / f"{index:05d}{suffix}.png"
+        path = folder / _name_of(index, labels)
         save_picture(grid(image[None], padding=0, scale=1), path)
         yield path
 

@@ -25,8 +25,6 @@ BEAT: Final = 10.0
 SILENCE: Final = 120.0
 """Seconds without one after which a process of another machine counts as gone."""
 
-_BEGAN: Final = started(os.getpid())
-
 Busy = Callable[[str], bool]
 """Whether a process of this machine, other than the owner of its claim, still works on the cell of this name."""
 
@@ -43,6 +41,7 @@ class Claims:
         self.folder = folder
         self._busy = busy
         self._mine: dict[str, Path] = {}
+        self._began = started(os.getpid())
         self._token = secrets.token_hex(8)
         self._over = threading.Event()
         self._beating = threading.Thread(target=self._beat, name="claims", daemon=True)
@@ -73,7 +72,7 @@ class Claims:
         if number and not self._is_stale(name, number, text):
             return False
         path = self._path(name, number + 1)
-        note = {"pid": os.getpid(), "started": _BEGAN, "host": platform.node(), "token": self._token}
+        note = {"pid": os.getpid(), "started": self._began, "host": platform.node(), "token": self._token}
         try:
             with path.open("x", encoding="utf-8") as file:
                 json.dump(note, file)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ganzoo import options
+from ganzoo.api import Spec
 from ganzoo.config import SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import GanzooError
 from ganzoo.local import local_words
@@ -83,16 +84,22 @@ def meaning(kind: str) -> str:
     return _ADVICE[kind][0]
 
 
-def to_try(kind: str, config: RunConfig) -> str:
-    """The first command against it that changes something and that no rule refuses."""
+def to_try(kind: str, config: RunConfig, spec: Spec | None = None) -> str:
+    """The first command against it that changes something and that no rule refuses.
+
+    Args:
+        kind: of what is wrong.
+        config: of the run.
+        spec: its task, if that is known: to look at the data again may take long.
+    """
     for change in _ADVICE[kind][1](config):
-        command = changed(config, change)
+        command = changed(config, change, spec)
         if command:
             return command
     return "ganzoo list --matrix"
 
 
-def changed(config: RunConfig, change: Change) -> str | None:
+def changed(config: RunConfig, change: Change, spec: Spec | None = None) -> str | None:
     """``ganzoo run ...`` for this configuration with a change; None if it is refused or changes nothing."""
     old = config.flat()
     before = {section: old[section] for section in SECTIONS}
@@ -103,7 +110,7 @@ def changed(config: RunConfig, change: Change) -> str | None:
         kept = {path: value for path, value in own.items() if _stays(path, before, after)}
         wanted = resolve([Layer("wanted", kept | after | dict(change))])
         flat = wanted.flat()
-        if flat == old or wanted.plan().broken_rules():
+        if flat == old or wanted.plan(spec).broken_rules():
             return None
         said = {section: flat[section] for section in SECTIONS if _needs_saying(section, after)}
     except GanzooError:

@@ -12,7 +12,8 @@ from ganzoo.config import RunConfig
 from ganzoo.decisions import AUTO, MIXING, Arrangement
 from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
-from ganzoo.nn.bundle import Communication, derive_seed
+from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.communication import Communication
 from ganzoo.nn.optim import build_optimizer, build_schedule
 from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.registry import build

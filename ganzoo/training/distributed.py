@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 from torch.distributed import PrefixStore  # type: ignore[attr-defined]
 
-from ganzoo.errors import GanzooError, Interrupted
+from ganzoo.errors import DivergedError, GanzooError, Interrupted
 from ganzoo.nn import Bundle
 from ganzoo.processes import Place
 from ganzoo.training.alike import checksum
@@ -42,7 +42,7 @@ class Together(Spoken):
     def __init__(self, place: Place, device: torch.device, backend: str, timeout: int) -> None:
         super().__init__(place, timeout)
         self.device, self.backend = device, backend
-        with self._found():
+        with self._found(), self._heard():
             dist.init_process_group(
                 backend,
                 store=PrefixStore("group", self._store),
@@ -63,14 +63,14 @@ class Together(Spoken):
         self.fall_silent()
         # NCCL would wait for a dead process, or for those that wait for this one. Gloo does not, and its threads must
         # have ended before Python does: one that wakes up later ends the program with an abort.
-        if self.backend == "gloo" or error is None or isinstance(error, Interrupted):
+        if self.backend == "gloo" or error is None or isinstance(error, (Interrupted, DivergedError)):
             dist.destroy_process_group()
 
     # Each step.
 
     @torch.no_grad()
     def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
-        """See :class:`~ganzoo.nn.bundle.Communication`. Buffers are changed behind autograd's back, as a layer does."""
+        """See :class:`~ganzoo.nn.communication.Communication`. Buffers change behind autograd's back, as by a layer."""
         held = [p.grad if p.grad is None else _real(p.grad) for p in parameters]
         reals = [_real(p.detach()) for p in parameters]
         buffers = [_real(b.data) for b in buffers]
@@ -104,12 +104,12 @@ class Together(Spoken):
         return mean_total.reshape(()).to(total.dtype, copy=True)
 
     def mean(self, value: Tensor) -> Tensor:
-        """See :class:`~ganzoo.nn.bundle.Communication`."""
+        """See :class:`~ganzoo.nn.communication.Communication`."""
         result: Tensor = _Mean.apply(value, self)  # type: ignore[no-untyped-call]
         return result
 
     def agree(self, signum: int) -> int:
-        """See :class:`~ganzoo.nn.bundle.Communication`. The votes travel with the next step's gradients.
+        """See :class:`~ganzoo.nn.communication.Communication`. The votes travel with the next step's gradients.
 
         On a GPU the votes of the step before the last are read, so that the device is not waited for.
         """
@@ -136,7 +136,7 @@ class Together(Spoken):
     # At intervals.
 
     def any(self, flag: bool) -> bool:
-        """See :class:`~ganzoo.nn.bundle.Communication`."""
+        """See :class:`~ganzoo.nn.communication.Communication`."""
         return self._sum(torch.tensor([float(flag)], device=self.device)).item() > 0
 
     def means_of(self, values: Mapping[str, float]) -> dict[str, float]:
@@ -198,7 +198,7 @@ class Together(Spoken):
         if error is not None:
             raise error
         if any(failed):
-            said = json.loads(self._wait(f"{key}/{failed.index(1)}"))
+            said = json.loads(self._wait(f"{key}/{failed.index(1)}", [failed.index(1)]))
             raise told_error(said["error"], said["code"])
         flat = torch.zeros(max(sizes), dtype=torch.uint8, device=self.device)
         flat[: len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)

@@ -53,7 +53,7 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     if in_data:
         means, command = "the data are at fault, not the training", f"ganzoo show dataset/{run.config.data.name}"
     else:
-        means, command = advice.meaning("non-finite"), advice.to_try("non-finite", run.config)
+        means, command = advice.meaning("non-finite"), advice.to_try("non-finite", run.config, run.spec)
     message = f"{seen}; {kept}; usually {means}; try: {command}"
     session.keeper.line({"step": step, "event": "non-finite", "message": message})
     return DivergedError(message)

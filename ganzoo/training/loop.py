@@ -25,7 +25,7 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers
-from ganzoo.training.probe import check_contracts, check_finite
+from ganzoo.training.probe import check_contracts, not_finite
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
@@ -86,10 +86,10 @@ class Session:
         if check_rules:
             check_what_was_built(config.plan(spec), self.bundle)
         check_contracts(config, self.bundle, self.dataset, device)
-        torch.default_generator.manual_seed(derive_seed(self.settings.seed, "trainer"))  # alike in all processes
+        self.bundle.noise.begin_alike("trainer")
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
-        check_finite(config.trainer, self.trainer.state_dict(), "leave it out of state_dict()")
+        self._suspects = not_finite(config, self.bundle, self.trainer)
         together.start_alike(self.bundle)
         self.decisions = settle(self)
         half_life = self.settings.ema_half_life
@@ -215,6 +215,11 @@ class Session:
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
+        if self._suspects:  # not finite from the start, and so perhaps never
+            still = not_finite(self.run.config, self.bundle, self.trainer)
+            for place in self._suspects.keys() & still.keys():
+                raise still[place]
+            self._suspects.clear()
         look = self._monitor.due(self.step)
         if self.policy.check(thorough=look):
             return

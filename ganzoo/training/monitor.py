@@ -189,7 +189,7 @@ class Monitor:
         self, config: RunConfig, bundle: Bundle, dataset: Dataset, step: int = 0, *, watching: bool = True
     ) -> None:
         self.config = config
-        self._last = step
+        self._spec, self._last = bundle.spec, step
         self._seen: list[Vitals] = []
         self._streaks = [0] * len(_SIGNS)
         self._open: dict[str, int] = {}  # warnings given, and for how many looks they have not shown
@@ -244,7 +244,7 @@ class Monitor:
         now = self._seen[-1]
         usual = statistics.median(vitals.diversity for vitals in self._seen[-LONG:])
         words = sign.words.format(**vars(now), fooled=1 - now.above, usual=usual)
-        means, command = advice.meaning(sign.kind), advice.to_try(sign.kind, self.config)
+        means, command = advice.meaning(sign.kind), advice.to_try(sign.kind, self.config, self._spec)
         return Event(step, sign.kind, f"Step {step}: {words}; usually {means}; try: {command}")
 
 

@@ -6,8 +6,9 @@ The shapes that a contract asks for are cheap to check once and costly to guess 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,8 @@ from ganzoo.api import Choice, Spec
 from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.data import Dataset, DataStream
-from ganzoo.nn import Batch, Bundle
+from ganzoo.errors import GanzooError
+from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
 
@@ -32,8 +34,6 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
     Raises:
         GanzooError: one of them does; the sentence names the component and its package.
     """
-    for choice, module in _parts(config, bundle):
-        check_finite(choice, module.state_dict(), "hold it in a buffer with persistent=False")
     bundle.noise.begin(0)
     batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
     _check_batch(config.data, batch, dataset, bundle.spec)
@@ -47,15 +47,20 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
         _check_objectives(config, bundle, batch, Batch(x.float(), batch.y))
 
 
-def check_finite(choice: Choice, tensors: Mapping[str, Tensor], remedy: str) -> None:
-    """Refuse what a checkpoint could not give back: it takes numbers that are not finite for a run that diverged.
+def not_finite(config: RunConfig, bundle: Bundle, trainer: Trainer) -> dict[str, GanzooError]:
+    """What a checkpoint could not give back, as it takes numbers that are not finite for a run that diverged.
 
-    Raises:
-        GanzooError: the component saves such numbers.
+    Returns:
+        place -> the error that its component saves such numbers, which are none that it learns.
     """
-    for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise faulty(choice, f"saves numbers that are not finite in {name!r}", f"{remedy}, or make it finite")
+    held = [(choice, module.state_dict(), dict(module.named_parameters())) for choice, module in _parts(config, bundle)]
+    found = {}
+    for choice, tensors, learned in (*held, (config.trainer, trainer.state_dict(), dict[str, Any]())):
+        for name, value in tensors.items():
+            if name not in learned and value.is_floating_point() and not torch.isfinite(value).all():
+                remedy = "leave it out of state_dict() (a buffer: persistent=False), or make it finite"
+                found[f"{choice.id}/{name}"] = faulty(choice, f"saves numbers that are not finite in {name!r}", remedy)
+    return found
 
 
 def _parts(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:

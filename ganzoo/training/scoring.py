@@ -57,7 +57,7 @@ class Scoring:
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept, unless that was scored otherwise: then nothing is the best so far."""
-        if state.get("by") == self.state["by"]:
+        if state.get("by", self.state["by"]) == self.state["by"]:
             self.state = {**self.state, **state}
         elif state.get("values") is not None:
             self._session.say(

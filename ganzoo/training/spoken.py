@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -30,9 +30,9 @@ _FIRST_WORDS: Final = 10.0
 Less if a signal comes: torchrun sends one where a process ended without a word.
 """
 _BEAT: Final = 2.0
-"""Seconds between two signs of life of process 0."""
+"""Seconds between two signs of life of a process."""
 _HURRY: Final = 10.0
-"""Seconds without one after which process 0 is given up when a signal asks to leave: who sent it may know why."""
+"""Seconds without one after which a process is given up when a signal asks to leave: who sent it may know why."""
 _KINDS: Final = (GanzooError, UsageError, DivergedError, MissingError)
 _numbers = itertools.count()
 _stores: list[Store] = []  # the one of this process; it can be made once
@@ -58,8 +58,7 @@ class Spoken(Alone):
         # torchrun may start all processes again, and keeps its store.
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         self._store = PrefixStore(f"ganzoo-{attempt}-{next(_numbers)}", _stores[0])
-        if not self.rank:
-            threading.Thread(target=_beat, args=(self._store, self._silent), daemon=True).start()
+        threading.Thread(target=_beat, args=(self._store, self.rank, self._silent), daemon=True).start()
 
     def fall_silent(self) -> None:
         """Give no more signs of life."""
@@ -69,7 +68,7 @@ class Spoken(Alone):
         self._turns += 1
         key = f"first/{self._turns}"
         if self.rank:
-            said = json.loads(self._wait(key))
+            said = json.loads(self._wait(key, [0]))
             if "error" in said:
                 raise told_error(said["error"], said["code"])
             return str(said["value"])
@@ -85,10 +84,10 @@ class Spoken(Alone):
     def first_ahead(self) -> Iterator[None]:
         self._turns += 1
         key = f"ahead/{self._turns}/{os.environ.get('GROUP_RANK', '0')}"
-        if self.place.local_rank:
-            self._wait(key)
         everybody = f"everybody/{self._turns}"
         try:
+            if self.place.local_rank:
+                self._wait(key, [self.rank - self.place.local_rank])
             yield
         except BaseException:
             self._say(everybody)  # they will miss this process at their next meeting, as they should
@@ -99,7 +98,7 @@ class Spoken(Alone):
         # What one of them opens may take longer than the others wait for an answer later.
         if self._store.add(f"{everybody}/count", 1) == self.world:
             self._say(everybody)
-        self._wait(everybody)
+        self._wait(everybody, range(self.world))
 
     def tells(self, error: BaseException) -> bool:
         try:
@@ -133,13 +132,13 @@ class Spoken(Alone):
         with self._answered():
             self._store.set(key, json.dumps(value or {}))
 
-    def _wait(self, key: str) -> str:
-        """What was said under a key, however long that takes, as long as process 0 is alive.
+    def _wait(self, key: str, on: Sequence[int]) -> str:
+        """What was said under a key, however long that takes, as long as those on whom it depends are alive.
 
         In turns with Python, which hears signals in between.
         """
-        pause, beat = 0.001, b""
-        looked = heard = time.monotonic()
+        pause, looked = 0.001, time.monotonic()
+        beats = {rank: (b"", looked) for rank in on if rank != self.rank}
         with self._answered():
             while not self._store.check([key]):
                 time.sleep(pause)
@@ -148,11 +147,13 @@ class Spoken(Alone):
                 if now - looked < _BEAT:
                     continue
                 looked = now
-                last = self._store.get("alive") if self._store.check(["alive"]) else b""
-                if last != beat:
-                    beat, heard = last, now
-                if now - heard > (_HURRY if noted() else max(_HURRY, self._timeout)):
-                    raise self._lost()
+                for rank, (beat, heard) in beats.items():
+                    life = f"alive/{rank}"
+                    last = self._store.get(life) if self._store.check([life]) else b""
+                    if last != beat:
+                        beats[rank] = (last, now)
+                    elif now - heard > (_HURRY if noted() else max(_HURRY, self._timeout)):
+                        raise self._lost()
             return self._store.get(key).decode()
 
     def _lost(self) -> LostError:
@@ -170,6 +171,15 @@ class Spoken(Alone):
             raise self._lost() from None
 
     @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Give no sign of life from an error on."""
+        try:
+            yield
+        except BaseException:
+            self.fall_silent()
+            raise
+
+    @contextmanager
     def _found(self) -> Iterator[None]:
         try:
             yield
@@ -178,11 +188,11 @@ class Spoken(Alone):
             raise LostError(f"The {self.world} processes do not find each other: {why}.") from None
 
 
-def _beat(store: Store, silent: threading.Event) -> None:
+def _beat(store: Store, rank: int, silent: threading.Event) -> None:
     """Say now and then that this process lives, until it has left."""
     for number in itertools.count():
         try:
-            store.set("alive", str(number))
+            store.set(f"alive/{rank}", str(number))
         except RuntimeError:
             return  # whoever kept the store is gone
         if silent.wait(_BEAT):

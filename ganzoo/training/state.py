@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError
 from ganzoo.training import checkpoint
+from ganzoo.training.alike import checksum
 from ganzoo.training.checkpoint import Snapshot
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def capture(session: Session) -> Snapshot:
     state = {
         "step": session.step,
         "position": session.stream.position,
-        "samples": session.dataset.length,
+        "samples": None if session.dataset.length is None else int(session.dataset.length),
         "processes": session.together.world,
         "seconds": session.seconds,
         "groups": groups,
@@ -52,12 +54,23 @@ def capture(session: Session) -> Snapshot:
 
 
 def with_others(session: Session, snapshot: Snapshot) -> Snapshot:
-    """In process 0, the state with what each other process has for itself; see :func:`put_back`."""
-    if session.together.world == 1:
+    """In process 0, the state with what other processes have otherwise than process 0; see :func:`put_back`."""
+    together = session.together
+    if together.world == 1:
         return snapshot
-    own = session.together.gather(lambda: _own(session))
-    others = {f"{_of(rank)}{name}": value for rank, found in enumerate(own) if rank for name, value in found.items()}
+    own = _own(session)
+    sums = together.gather(lambda: {name: checksum([value]).cpu() for name, value in own.items()})
+    wanted = set(json.loads(together.from_first(lambda: json.dumps(_differing(sums)))))
+    found = together.gather(lambda: {name: value for name, value in own.items() if name in wanted})
+    others = {f"{_of(rank)}{name}": value for rank, each in enumerate(found) if rank for name, value in each.items()}
     return Snapshot(snapshot.model, {**snapshot.optimizer, **others}, snapshot.state)
+
+
+def _differing(sums: Sequence[Mapping[str, Tensor]]) -> list[str]:
+    """Names of what is not the same in all processes, by checksums."""
+    told = [{name: int(value) for name, value in each.items()} for each in sums]
+    names = dict.fromkeys(name for each in told for name in each)
+    return [name for name in names if len({each.get(name) for each in told}) > 1]
 
 
 def _own(session: Session) -> dict[str, Tensor]:
@@ -98,11 +111,10 @@ def put_back(session: Session, saved: Snapshot) -> None:
         if side.scaler is not None and f"scale.{key}" in saved.optimizer:
             side.scaler.state = saved.optimizer[f"scale.{key}"].to(side.scaler.state.device, copy=True)
     mine = _of(session.together.rank)
-    random_words = saved.optimizer.get(f"{mine}random")
-    if random_words is None or saved.state.get("processes") != session.together.world:
-        mine = ""
-    begin = f"{mine}trainer."
-    own = {name.removeprefix(begin): value for name, value in saved.optimizer.items() if name.startswith(begin)}
+    same = saved.state.get("processes") == session.together.world
+    own: dict[str, Tensor] = {}
+    for begin in ("trainer.", f"{mine}trainer.") if same else ("trainer.",):
+        own |= {name.removeprefix(begin): value for name, value in saved.optimizer.items() if name.startswith(begin)}
     session.trainer.load_state_dict(own)
     session.stream.position = saved.state["position"]
     session.step = saved.state["step"]
@@ -112,7 +124,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
         bundle.guard.skipped.fill_(nonfinite["skipped"])
     if session.scoring is not None and isinstance(saved.state.get("best"), dict):
         session.scoring.resume(saved.state["best"])
-    if mine and random_words is not None:
+    random_words = saved.optimizer.get(f"{mine}random") if same else None
+    if random_words is not None:
         restore_random(json.loads(bytes(random_words.cpu().numpy())))
     else:
         restore_random(saved.state["random"])
