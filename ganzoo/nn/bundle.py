@@ -304,7 +304,7 @@ class Bundle:
         """One step of the discriminator's optimiser on the sum of the terms, then its constraints.
 
         Returns:
-            the sum, its mean over the processes: what a trainer decides by it, all of them decide alike.
+            the mean of the sum over the processes. What a trainer decides by it, all of them decide alike.
         """
         total = self._update(self.disc_side, terms)
         for reg in self.regularizers:
