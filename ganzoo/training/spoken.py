@@ -96,7 +96,9 @@ class Spoken(Alone):
             if not self.place.local_rank:
                 self._say(key)
         # What one of them opens may take longer than the others wait for an answer later.
-        if self._store.add(f"{everybody}/count", 1) == self.world:
+        with self._answered():
+            last = self._store.add(f"{everybody}/count", 1) == self.world
+        if last:
             self._say(everybody)
         self._wait(everybody, range(self.world))
 
