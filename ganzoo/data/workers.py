@@ -190,7 +190,10 @@ def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) ->
         try:
             _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
         except OSError as err:
-            raise GanzooError(f"The images in {path} are not there any more ({err.strerror or err}).") from None
+            raise GanzooError(
+                f"The images in {path} are not there any more ({err.strerror or err}); put them back, then go "
+                "on from what was saved."
+            ) from None
     with strict_pillow():
         for at, name in enumerate(names):
             try:
