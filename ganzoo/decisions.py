@@ -62,6 +62,10 @@ class Arrangement(NamedTuple):
     layout: str
 
 
+_BY_MATRICES: Final = {"fp32", "bf16"}
+"""Arithmetic in which convolutions may be computed by matrices."""
+
+
 @dataclass(frozen=True)
 class Machine:
     """What computes.
@@ -143,7 +147,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
-        convolutions(settings, spec, machine, Arrangement(open_to[0].precision, "channels-last"))
+        convolutions(settings, spec, machine, open_to[0].precision)
         or Decision("convolutions", _LATER, f"matrices where they are quicker; {small} torch's own"),
         critic(MIXING)
         if MIXES_SAMPLES in config.disc.component.traits_of(config.disc.config, spec)
@@ -190,8 +194,8 @@ def layout(settings: RunSettings, spec: Spec, machine: Machine) -> Decision:
     return Decision("layout", "contiguous", why)
 
 
-def convolutions(settings: RunSettings, spec: Spec, machine: Machine, arrangement: Arrangement) -> Decision | None:
-    """How convolutions are computed; None where that must be measured."""
+def convolutions(settings: RunSettings, spec: Spec, machine: Machine, precision: str) -> Decision | None:
+    """How convolutions are computed in the arithmetic of the networks; None where that must be measured."""
     if not spec.is_image:
         why = "points have none"
     elif machine.kind != "cpu":
@@ -202,8 +206,8 @@ def convolutions(settings: RunSettings, spec: Spec, machine: Machine, arrangemen
         why = "with a layout that was asked for nothing is measured"
     elif settings.compile:
         why = "what is compiled is left to the compiler"
-    elif arrangement != ("fp32", "channels-last"):
-        why = "matrices are tried in fp32 with channels-last"
+    elif precision not in _BY_MATRICES:
+        why = f"matrices are not tried in {precision}"
     else:
         return None
     return Decision("convolutions", PLAIN, why)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 
+from ganzoo.nn import convolution
 from ganzoo.nn.convolution import (
     PRODUCTS,
     ByMatrices,
@@ -221,3 +222,59 @@ def test_the_output_of_an_unfolded_layer_and_slopes_may_be_clamped_in_place() ->
     x = torch.randn(2, 17, 6, 6, requires_grad=True)
     (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     torch.autograd.backward(slope.clamp_(-1, 1).sum())
+
+
+@pytest.mark.parametrize("at_once", [1, 2**22], ids=["in pieces", "at once"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_under_autocast_products_are_rounded_as_often_as_torchs(
+    name: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convolution, "_AT_ONCE", at_once)
+    make, shape = LAYERS[name]
+    layer, x = make(), torch.randn(shape)
+
+    def found(net: nn.Module, x: Tensor) -> list[Tensor]:
+        x = x.detach().requires_grad_()
+        y = net(x)
+        return [y, *torch.autograd.grad(y.double().square().sum(), [x, *net.parameters()])]
+
+    exact = found(layer, x)
+    by_matrices = copy.deepcopy(layer).float()
+    use_matrices(by_matrices, PRODUCTS)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = found(by_matrices, x.float())
+    assert rounded[0].dtype == torch.bfloat16
+    assert {gradient.dtype for gradient in rounded[1:]} == {torch.float32}
+    for mine, its in zip(rounded, exact, strict=True):
+        assert (mine - its).norm() < 0.01 * its.norm()  # numbers are off by 2^-9 at most, each factor and each result
+
+
+def test_other_arithmetic_is_left_to_torch() -> None:
+    layer = nn.Conv2d(2, 3, 3).float()
+    use_matrices(layer, PRODUCTS)
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float32)
+    assert convolution._served(layer, x, PRODUCTS) is not None
+    with torch.autocast("cpu", torch.float16):
+        assert convolution._served(layer, x, PRODUCTS) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 100, 400])
+@pytest.mark.parametrize("name", LAYERS)
+def test_large_batches_are_multiplied_in_pieces(name: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, (_, *shape) = LAYERS[name]
+    layer, x = make().to(memory_format=torch.channels_last), torch.randn(7, *shape)
+    expected = derivatives(layer, x)
+    use_matrices(layer, PRODUCTS)
+    monkeypatch.setattr(convolution, "_AT_ONCE", at_once)
+    for mine, its in zip(derivatives(layer, x), expected, strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+@given(batch=st.integers(1, 40), patches=st.integers(1, 60), at_once=st.integers(1, 200))
+def test_pieces_are_all_of_a_batch_and_no_larger_than_may_be(batch: int, patches: int, at_once: int) -> None:
+    kernel, on = torch.empty(1, patches, 1, 1), Geometry((1, 1), (1, 1), (1, 1), (0, 0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolution, "_AT_ONCE", at_once)
+        pieces = [range(batch)[some] for some in convolution._pieces(batch, kernel, on)]
+    assert [each for piece in pieces for each in piece] == [*range(batch)]
+    assert all(len(piece) == 1 or len(piece) * patches <= at_once for piece in pieces)

@@ -20,7 +20,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session
-from ganzoo.training import choices, fast, trial
+from ganzoo.training import choices, convolving, fast, trial
 from ganzoo.training.run import Run
 
 CPU = torch.device("cpu")
@@ -142,7 +142,7 @@ def test_a_gradient_that_lies_otherwise_in_memory_is_laid_right() -> None:
 def measuring(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
     """Even tiny networks are measured, and remembered in a folder of the test."""
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(fast, "_FEW_CONVOLVED", 0)
+    monkeypatch.setattr(convolving, "LEAST", 0)
     monkeypatch.setattr(trial, "_BUDGET", 0.0)
     return monkeypatch
 
@@ -170,6 +170,7 @@ def test_what_was_measured_is_remembered_by_the_run_and_by_the_machine(
 ) -> None:
     measuring.setattr(decisions, "GAIN", 0.0)
     measuring.setattr(fast, "_verdict", lambda *_: {"chosen": LAST, "reason": "the test wants it"})
+    measuring.setattr(convolving, "_quicker", lambda _: [])
     first = train(tmp_path, "first")
     assert chosen(first)["layout"] == "channels-last"
     measuring.setattr(fast, "_measure", lambda *_: pytest.fail("measured twice"))
@@ -181,6 +182,19 @@ def test_what_was_measured_is_remembered_by_the_run_and_by_the_machine(
     assert chosen(resumed)["layout"] == "channels-last"
     assert chosen(train(tmp_path, "third"))["layout"] == "contiguous"
     assert chosen(ganzoo.train({}, resume=first.path, steps=5, layout="contiguous"))["layout"] == "contiguous"
+
+
+def test_matrices_bring_the_layout_that_they_need(measuring: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measuring.setattr(fast, "_verdict", lambda *_: {"chosen": PLAIN, "reason": "the test wants it"})
+    measuring.setattr(convolving, "_quicker", lambda _: ["disc.main.0/weight"])
+    for gained, layout in ((2.0, "channels-last"), (1.0, "contiguous")):
+        measuring.setattr(convolving, "_gained", lambda *_, gained=gained: gained)
+        run = train(tmp_path, layout)
+        assert chosen(run)["layout"] == layout
+        assert (chosen(run)["convolutions"] == "disc.main.0/weight") is (gained > 1)
+        assert chosen(ganzoo.train({}, resume=run.path, steps=4)) == chosen(run)
+        for file in (tmp_path / "cache" / "choices").glob("*.json"):
+            file.unlink()
 
 
 def test_the_first_to_remember_is_right(tmp_path: Path) -> None:
@@ -203,6 +217,7 @@ def test_the_first_to_remember_is_right(tmp_path: Path) -> None:
 def test_the_quicker_way_is_taken_if_it_gains_enough() -> None:
     both = [PLAIN, LAST]
     assert fast._verdict({PLAIN: [1.0, 1.0, 9.0], LAST: [0.5, 0.5, 9.0]}, both)["chosen"] == LAST
+    assert fast._verdict({PLAIN: [1.0, 1.1], LAST: [0.5, 9.0]}, both)["chosen"] == LAST  # disturbed in one round
     assert fast._verdict({PLAIN: [1.0, 1.0, 9.0], LAST: [0.97, 0.97, 1.0]}, both)["chosen"] == PLAIN
     assert fast._verdict({PLAIN: [1.0]}, both)["chosen"] == PLAIN  # the other does not work
     assert fast._verdict({}, both)["chosen"] == PLAIN

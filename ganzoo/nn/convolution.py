@@ -10,6 +10,7 @@ the order in which they are added, and every product can be differentiated any n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from typing import Any, Final, Literal, NamedTuple
 
@@ -28,6 +29,9 @@ ROLES: Final[dict[Product, tuple[str, str, str]]] = {
 """Of what each is made, and what it makes."""
 _FEW: Final = 16
 """Channels below which planes of them are added up, and above which channels lie side by side."""
+_AT_ONCE: Final = 2**22
+"""Numbers in the patches of samples that are multiplied at once. What is larger leaves the caches, and the system takes
+the memory back each time and clears it: that costs more than the product."""
 Convolution = nn.Conv2d | nn.ConvTranspose2d
 Pair = tuple[int, int]
 
@@ -58,8 +62,9 @@ def gather(x: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
     """``y [B, O, h, w]`` from ``x [B, C, H, W]`` and the kernel ``[O, C, *on.kernel]``; not differentiable."""
     if "gather" not in on.by_matrices:
         return F.conv2d(x, kernel, None, on.stride, on.padding)
-    y = _empty((len(x), len(kernel), *on.small), x)
-    torch.mm(_im2col(x, on), _matrix(kernel).t(), out=_pixels(y))
+    y, matrix = _empty((len(x), len(kernel), *on.small), x), _matrix(kernel).t()
+    for some in _pieces(len(x), kernel, on):
+        torch.mm(_im2col(x[some], on), matrix, out=_pixels(y[some]))
     return y
 
 
@@ -73,26 +78,39 @@ def scatter(y: Tensor, kernel: Tensor, on: Geometry) -> Tensor:
             )
         ]
         return F.conv_transpose2d(y, kernel, None, on.stride, on.padding, left)
-    matrix, pixels, (h, w) = _matrix(kernel), _pixels(y), on.small
-    shape = (len(y), kernel.shape[1], *on.size)
-    if h == w == 1 and on.padding == (0, 0) and on.size == on.kernel:
-        x = _empty(shape, y)
-        torch.mm(pixels, matrix, out=x.permute(0, 2, 3, 1).view(len(y), -1))
+    x, matrix = _empty((len(y), kernel.shape[1], *on.size), y), _matrix(kernel)
+    if on.small == (1, 1) and on.padding == (0, 0) and on.size == on.kernel:
+        torch.mm(_pixels(y), matrix, out=x.permute(0, 2, 3, 1).view(len(y), -1))
         return x
-    x, planes = _empty(shape, y), kernel.shape[1] < _FEW
-    if planes:  # [C, B, H, W], whose rows are long where pixels are short
-        into = y.new_zeros((shape[1], len(y), *on.size))
-        taps = (matrix.t() @ pixels.t()).view(*on.kernel, -1, len(y), h, w)
-    else:  # [B, H, W, C]
-        into = x.zero_().permute(0, 2, 3, 1)
-        taps = (pixels @ matrix).view(len(y), h, w, *on.kernel, -1).permute(3, 4, 0, 1, 2, 5)
-    for a, (rows, from_rows) in enumerate(_reached(on, 0)):
-        for b, (columns, from_columns) in enumerate(_reached(on, 1)):
-            if planes:
-                into[..., rows, columns].add_(taps[a, b][..., from_rows, from_columns])
-            else:
-                into[:, rows, columns].add_(taps[a, b][:, from_rows, from_columns])
-    return x.copy_(into.transpose(0, 1)) if planes else x
+    add_up = _add_planes if kernel.shape[1] < _FEW else _add_pixels
+    for some in _pieces(len(y), kernel, on):
+        add_up(x[some], y[some], matrix, on)
+    return x
+
+
+def _add_planes(x: Tensor, y: Tensor, matrix: Tensor, on: Geometry) -> None:
+    """Into ``x`` what each pixel of ``y`` gives to it, by planes ``[C, B, H, W]``: long rows where pixels are short."""
+    channels, (h, w) = x.shape[1], on.small
+    into = x.new_zeros((channels, len(x), *on.size), dtype=_wide(x))
+    pixels = _pixels(y)
+    taps = torch.mm(matrix.t(), pixels.t(), out=x.new_empty((matrix.shape[1], len(pixels))))
+    taps = taps.view(*on.kernel, channels, len(x), h, w)
+    for a, b, place, source in _joined(on):
+        into[..., *place].add_(taps[a, b][..., *source])
+    x.copy_(into.transpose(0, 1))
+
+
+def _add_pixels(x: Tensor, y: Tensor, matrix: Tensor, on: Geometry) -> None:
+    """The same by pixels ``[B, H, W, C]``."""
+    (h, w), pixels = on.small, _pixels(y)
+    into = x.permute(0, 2, 3, 1)
+    into = into.zero_() if _wide(x) == x.dtype else torch.zeros_like(into, dtype=_wide(x))
+    taps = torch.mm(pixels, matrix, out=x.new_empty((len(pixels), matrix.shape[1])))
+    taps = taps.view(len(x), h, w, *on.kernel, -1).permute(3, 4, 0, 1, 2, 5)
+    for a, b, place, source in _joined(on):
+        into[:, *place].add_(taps[a, b][:, *source])
+    if into.dtype != x.dtype:
+        x.copy_(into.permute(0, 3, 1, 2))
 
 
 def weight(x: Tensor, y: Tensor, on: Geometry) -> Tensor:
@@ -107,7 +125,14 @@ def weight(x: Tensor, y: Tensor, on: Geometry) -> Tensor:
         plain: Tensor = found[1]
         return plain
     kernel = _empty(shape, x)
-    torch.mm(_pixels(y).t(), _im2col(x, on), out=_matrix(kernel))
+    pieces = [*_pieces(len(x), kernel, on)]
+    matrix, total = _matrix(kernel), None
+    for some in pieces:
+        torch.mm(_pixels(y[some]).t(), _im2col(x[some], on), out=matrix)
+        if len(pieces) > 1:
+            total = matrix.to(_wide(x), copy=True) if total is None else total.add_(matrix)
+    if total is not None:
+        matrix.copy_(total)
     return kernel
 
 
@@ -139,6 +164,29 @@ def _im2col(x: Tensor, on: Geometry) -> Tensor:
     shape = (len(x), h, w, *on.kernel, x.shape[3])
     strides = (batch, down * on.stride[0], right * on.stride[1], down, right, channel)
     return x.as_strided(shape, strides, x.storage_offset()).reshape(len(x) * h * w, -1)
+
+
+def _pieces(batch: int, kernel: Tensor, on: Geometry) -> Iterator[slice]:
+    """A batch in pieces of about the same size, each of as few samples as :data:`_AT_ONCE` asks for."""
+    most = max(1, _AT_ONCE // (math.prod(kernel.shape[1:]) * math.prod(on.small)))
+    size = math.ceil(batch / math.ceil(batch / most))
+    for first in range(0, batch, size):
+        yield slice(first, first + size)
+
+
+def _wide(like: Tensor) -> torch.dtype:
+    """In what terms are added up, so that they are rounded once at the end."""
+    return torch.float32 if like.dtype == torch.bfloat16 else like.dtype
+
+
+Part = tuple[slice, slice]
+
+
+def _joined(on: Geometry) -> Iterator[tuple[int, int, Part, Part]]:
+    """For each place ``a, b`` of the kernel, which rows and columns of ``x`` it joins with which of ``y``."""
+    for a, (rows, from_rows) in enumerate(_reached(on, 0)):
+        for b, (columns, from_columns) in enumerate(_reached(on, 1)):
+            yield a, b, (rows, columns), (from_rows, from_columns)
 
 
 def _reached(on: Geometry, axis: int) -> Iterator[tuple[slice, slice]]:
@@ -200,15 +248,20 @@ class ByMatrices:
         if on is None:
             plain: Tensor = type(layer).forward(layer, *args, **kwargs)  # type: ignore[arg-type]
             return plain
-        (x,) = args
+        x, kernel, bias = args[0], layer.weight, layer.bias
+        if torch.is_autocast_enabled("cpu"):  # torch does the same before its own convolutions
+            x, kernel = x.to(torch.bfloat16), kernel.to(torch.bfloat16)
+            bias = None if bias is None else bias.to(torch.bfloat16)
         product: Product = "scatter" if isinstance(layer, nn.ConvTranspose2d) else "gather"
-        y = differentiable(x, layer.weight, product, on)
-        return y if layer.bias is None else y + layer.bias.view(-1, 1, 1)
+        y = differentiable(x, kernel, product, on)
+        return y if bias is None else y + bias.view(-1, 1, 1)
 
 
 def _served(layer: Convolution, x: Tensor, products: Collection[Product]) -> Geometry | None:
     """The geometry of a call that matrices can serve: a batch of some images, and plain reverse differentiation."""
-    if x.dim() != 4 or not x.numel() or x.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    if x.dim() != 4 or not x.numel() or x.device.type != "cpu":
+        return None
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") != torch.bfloat16:
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0:
         return None

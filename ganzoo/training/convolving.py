@@ -29,6 +29,8 @@ from ganzoo.nn.convolution import (
     may_use_matrices,
     use_matrices,
 )
+from ganzoo.nn.precision import DTYPES
+from ganzoo.training.build import arrange
 from ganzoo.training.choices import Choice, chosen_once
 from ganzoo.training.probe import undisturbed
 from ganzoo.training.trial import gain, passes
@@ -40,11 +42,13 @@ GAIN: Final = 1.3
 """How many times as fast a product by matrices must be: it is one of many, and its measurement is short."""
 WORTH: Final = 3e-4
 """Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
+LEAST: Final = 50_000
+"""Weights of convolutions below which neither the order of memory nor matrices are worth a measurement."""
 _ROUNDS: Final = 5
 _PATCHES: Final = 8 * 2**20
 """Numbers that their patches may have, which are what matrices cost in memory."""
-_MOST: Final = 64 * 2**20
-"""Numbers that the patches of a whole batch may have; a layer with more stays torch's."""
+_MOST: Final = 16 * 2**20
+"""Numbers that the patches of one sample may have; a layer with more stays torch's."""
 _HOPELESS: Final = 2.0
 """How many times as slow the first try may be."""
 _FEW: Final = 4
@@ -66,12 +70,14 @@ class _Layer:
         kernel: shape of its weights.
         on: its geometry.
         batch: samples.
+        dtype: in which it is computed.
     """
 
     name: str
     kernel: tuple[int, ...]
     on: Geometry
     batch: int
+    dtype: torch.dtype = torch.float32
 
     @property
     def patches(self) -> int:
@@ -95,21 +101,31 @@ def convolving(
 ) -> Decision:
     """Choose how a session computes its convolutions, which has taken no step yet, let it do so, and say why.
 
+    Where matrices compute some of them, the networks are laid out with channels last, whatever they were before.
+
     Args:
         session: whose networks have their arrangement.
         machine: what computes.
         arrangement: of its networks.
         before: tells the decisions that a resumed run began with, by name.
     """
-    fixed = decisions.convolutions(session.run.config.run, session.run.spec, machine, arrangement)
+    fixed = decisions.convolutions(session.run.config.run, session.run.spec, machine, arrangement.precision)
+    if fixed is None and is_light(session.bundle):
+        fixed = Decision("convolutions", decisions.PLAIN, "the networks are too small for it to matter")
     if fixed is not None:
         return fixed
-    said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine, before()))))
-    apply(session.bundle.gen, session.bundle.disc, said["names"])
+    said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine, arrangement, before()))))
+    _take(session.bundle, arrangement, said["names"])
     return Decision("convolutions", " ".join(said["names"]) or decisions.PLAIN, said["reason"])
 
 
-def _choose(session: Session, machine: Machine, before: Mapping[str, str]) -> dict[str, Any]:
+def is_light(bundle: Bundle) -> bool:
+    """Whether the networks have so few weights of convolutions that neither layout nor matrices are worth a trial."""
+    weights = (p for net in (bundle.gen, bundle.disc) for p in net.parameters() if p.dim() > 2)
+    return sum(p.numel() for p in weights) < LEAST
+
+
+def _choose(session: Session, machine: Machine, arrangement: Arrangement, before: Mapping[str, str]) -> dict[str, Any]:
     """Names of products, and why these, as JSON values."""
     try:
         layers = _layers(session.bundle, session.settings.batch_size // session.together.world)
@@ -127,21 +143,27 @@ def _choose(session: Session, machine: Machine, before: Mapping[str, str]) -> di
 
     def measure() -> Choice:
         names = _quicker(layers)
-        gained = _gained(session, names) if names else 1.0
+        gained = _gained(session, arrangement, names) if names else 1.0
         if gained >= decisions.GAIN:
             which = f"{len(names)} of {len(open_to)} products by matrices"
             return {"names": names, "reason": f"with {which}, a step was {gained:.2f} times as fast when measured here"}
         return {"names": [], "reason": f"matrices were measured here and gain less than {decisions.GAIN - 1:.0%}"}
 
-    return chosen_once(session, machine, {"products": sorted(open_to)}, valid, measure)
+    return chosen_once(session, machine, {"products": sorted(open_to), "than": arrangement}, valid, measure)
 
 
-def _gained(session: Session, names: Sequence[str]) -> float:
-    """How many times as fast passes through both networks are with these products by matrices."""
-    nets = session.bundle.gen, session.bundle.disc
-    seconds = passes(session, {way: functools.partial(apply, *nets, way) for way in ((), tuple(names))})
+def _gained(session: Session, arrangement: Arrangement, names: Sequence[str]) -> float:
+    """How many times as fast as in an arrangement both networks are with these products by matrices."""
+    ways = ((), tuple(names))
+    seconds = passes(session, {way: functools.partial(_take, session.bundle, arrangement, way) for way in ways})
     both = list(seconds.values())
     return gain(*both) if len(both) == 2 else 1.0
+
+
+def _take(bundle: Bundle, arrangement: Arrangement, names: Sequence[str]) -> None:
+    """Let the networks be as they were arranged, or compute these products by matrices."""
+    arrange(bundle, arrangement._replace(layout="channels-last") if names else arrangement)
+    apply(bundle.gen, bundle.disc, names)
 
 
 def apply(gen: nn.Module, disc: nn.Module, names: Iterable[str]) -> None:
@@ -179,11 +201,14 @@ def _layers(bundle: Bundle, batch: int) -> list[_Layer]:
             classes = bundle.spec.num_classes
             y = torch.zeros(_FEW, dtype=torch.int64, device=bundle.noise.rng.device) if classes else None
             fake = bundle.generate(_FEW, y)
-            bundle.critic(fake.x, y)
-            found = {name: (modules[name], x) for name, x in seen.items() if x.dim() == 4 and x.dtype == torch.float32}
+            with bundle.precision.autocast():
+                bundle.critic(fake.x, y)
+            found = {name: (modules[name], x) for name, x in seen.items() if x.dim() == 4}
+            dtype = DTYPES[bundle.precision.name]
             return [
-                _Layer(name, tuple(module.weight.shape), geometry(module, x), batch)
+                _Layer(name, tuple(module.weight.shape), geometry(module, x), batch, dtype)
                 for name, (module, x) in found.items()
+                if x.dtype in (torch.float32, dtype)
             ]
     finally:
         for handle in hooks:
@@ -208,11 +233,11 @@ def _quicker(layers: Iterable[_Layer]) -> list[str]:
 @torch.no_grad()
 def _is_quicker(layer: _Layer, product: Product) -> bool:
     """Whether a product is quicker by matrices, and by so much that it matters."""
-    if layer.patches * layer.batch > _MOST:
+    if layer.patches > _MOST:
         return False
     rng = torch.Generator().manual_seed(0)
     first, second, _ = (
-        torch.randn(layer.shapes[role], generator=rng).contiguous(memory_format=torch.channels_last)
+        torch.randn(layer.shapes[role], generator=rng).to(layer.dtype, memory_format=torch.channels_last)
         for role in ROLES[product]
     )
     ways = (layer.on, layer.on._replace(by_matrices=frozenset((product,))))

@@ -20,18 +20,16 @@ from ganzoo import decisions
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.nn import Bundle
 from ganzoo.reading import read_table
+from ganzoo.training import convolving
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import chosen_once
 from ganzoo.training.compiling import compiled
-from ganzoo.training.convolving import convolving
 from ganzoo.training.trial import gain, passes
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
     from ganzoo.training.loop import Session
 
-_FEW_CONVOLVED: Final = 50_000
-"""Weights of convolutions below which the order of memory is not worth a measurement."""
 _FEW: Final = 100_000
 """Weights below which the arithmetic is not."""
 
@@ -107,6 +105,10 @@ def settle(session: Session) -> list[Decision]:
     chosen = Arrangement(*said["chosen"])
     arrange(bundle, chosen)
     settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
+    products = convolving.convolving(session, machine, chosen, lambda: _before(session, machine))
+    if products.value != decisions.PLAIN and chosen.layout != "channels-last":
+        chosen = chosen._replace(layout="channels-last")
+        said["reason"] += "; channels-last for the convolutions by matrices"
     found = []
     known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
     for at, fixed in enumerate(known):
@@ -114,7 +116,7 @@ def settle(session: Session) -> list[Decision]:
         found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
     return [
         *found,
-        convolving(session, machine, chosen, lambda: _before(session, machine)),
+        products,
         decisions.critic(bundle.apart),
         decisions.tf32(settings, machine),
         compiled(session, chosen),
@@ -168,14 +170,12 @@ def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangem
 
 
 def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arrangement]:
-    weights = [p for net in (bundle.gen, bundle.disc) for p in net.parameters() if p.dim() > 1]
-    convolved = sum(p.numel() for p in weights if p.dim() > 2)
-    plain = open_to[0]
-    few, few_convolved = sum(p.numel() for p in weights) < _FEW, convolved < _FEW_CONVOLVED
+    weights = (p for net in (bundle.gen, bundle.disc) for p in net.parameters() if p.dim() > 1)
+    plain, few, is_light = open_to[0], sum(p.numel() for p in weights) < _FEW, convolving.is_light(bundle)
     return [
         each
         for each in open_to
-        if not (few and each.precision != plain.precision) and not (few_convolved and each.layout != plain.layout)
+        if not (few and each.precision != plain.precision) and not (is_light and each.layout != plain.layout)
     ]
 
 
