@@ -8,10 +8,12 @@ from typing import Final
 import torch
 
 from ganzoo.nn.convolution import FUNCTIONS, PRODUCTS, ROLES, Geometry, Product
+from ganzoo.nn.precision import DTYPES
 from ganzoo.training import convolving
 from measure.contenders import OurLoop
 from measure.context import Context
-from measure.timing import Result, Work
+from measure.machine import lacking
+from measure.timing import Result, Turn, Work
 from measure.workloads import CHANNELS_LAST, DCGAN_28, DCGAN_32, DCGAN_64, MLP_28, PLAIN, RING
 
 SHAPES: Final = (
@@ -40,37 +42,46 @@ def critic(context: Context) -> Iterator[Result]:
 
 
 def convolutions(context: Context) -> Iterator[Result]:
-    """Steps with those products by matrices that are quicker so, and single products both ways."""
+    """Steps with those products by matrices that are quicker so, and single products both ways, in each arithmetic."""
     if context.device.type != "cpu":
         yield Result("convolutions", "all", note="left out: matrices are tried on CPUs")
         return
-    for workload in (DCGAN_64, DCGAN_28):
-        settings = workload.of_run(context, {"run.precision": "fp32", **CHANNELS_LAST})
-        plain, other = OurLoop(context, settings), OurLoop(context, settings)
-        bundle = other.session.bundle
-        names = convolving._quicker(convolving._layers(bundle, workload.batch_size(context)))
-        convolving.apply(bundle.gen, bundle.disc, names)
-        rows = context.compare(workload.name, {"torch's own": plain, "matrices where quicker": other})
-        rows[1].figures["products"] = float(len(names))
-        yield from rows
-    for title, kernel, on in SHAPES:
-        for product in PRODUCTS:
-            ways = {"torch's own": frozenset[Product](), "matrices": frozenset((product,))}
-            yield from context.compare(
-                f"{product}, {title}",
-                {
-                    way: _product(context, product, kernel, on._replace(by_matrices=by_matrices))
-                    for way, by_matrices in ways.items()
-                },
-            )
+    for precision in ("fp32", "bf16"):
+        suffix = "" if precision == "fp32" else f", {precision}"
+        why = lacking(precision, context.device)
+        if why:
+            yield Result(f"by matrices{suffix}", "all", note=f"left out: {why}")
+            continue
+        for workload in (DCGAN_64, DCGAN_28):
+            settings = workload.of_run(context, {"run.precision": precision, **CHANNELS_LAST})
+            plain, other = OurLoop(context, settings), OurLoop(context, settings)
+            bundle = other.session.bundle
+            names = convolving._quicker(convolving._layers(bundle, workload.batch_size(context)))
+            convolving.apply(bundle.gen, bundle.disc, names)
+            contenders: dict[str, Work | Turn] = {"torch's own": plain, "matrices where quicker": other}
+            rows = context.compare(f"{workload.name}{suffix}", contenders)
+            rows[1].figures["products"] = float(len(names))
+            yield from rows
+        for title, kernel, on in SHAPES:
+            for product in PRODUCTS:
+                ways = {"torch's own": frozenset[Product](), "matrices": frozenset((product,))}
+                yield from context.compare(
+                    f"{product}, {title}{suffix}",
+                    {
+                        way: _product(context, product, kernel, on._replace(by_matrices=by_matrices), DTYPES[precision])
+                        for way, by_matrices in ways.items()
+                    },
+                )
 
 
-def _product(context: Context, product: Product, kernel: tuple[int, ...], on: Geometry) -> Work:
+def _product(
+    context: Context, product: Product, kernel: tuple[int, ...], on: Geometry, dtype: torch.dtype = torch.float32
+) -> Work:
     """One product on a batch of noise."""
     if context.small:
         kernel = (2, 2, *kernel[2:])
     shapes = {"x": (BATCH, kernel[1], *on.size), "y": (BATCH, kernel[0], *on.small), "kernel": kernel}
-    one, other, _ = (torch.randn(shapes[role]).contiguous(memory_format=torch.channels_last) for role in ROLES[product])
+    one, other, _ = (torch.randn(shapes[role]).to(dtype, memory_format=torch.channels_last) for role in ROLES[product])
 
     def work(n: int) -> None:
         for _ in range(n):

@@ -18,7 +18,7 @@ _WORTH_TELLING: Final = (
 )
 _ON_CPU: Final = {
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
-    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
+    "fp16": {"amx_fp16", "asimdhp"},  # AVX-512 FP16 serves forward passes only
 }
 
 

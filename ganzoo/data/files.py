@@ -9,6 +9,7 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,8 @@ OnBadImage = Literal["refuse", "skip"]
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
 COPY_RECORD: Final = "ganzoo-data.json"
 """A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
+_HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?![/\\]|\Z)|__MACOSX(?=[/\\]|\Z))")
+"""In a path, what macOS leaves beside files, and what begins with a dot."""
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -113,6 +116,7 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int, int]]:
     todo = [""]
     while todo:
         inside = todo.pop()
+        before = f"{inside}/" if inside else ""
         below = []
         try:
             state = (root / inside).stat()
@@ -121,11 +125,11 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int, int]]:
             seen.add((state.st_dev, state.st_ino))
             with os.scandir(root / inside) as entries:
                 for entry in entries:
-                    name = f"{inside}/{entry.name}" if inside else entry.name
                     if _is_folder(entry):
-                        below.append(name)
-                    elif _is_image(name):
-                        yield (name, *_state_of(entry))
+                        if not _HIDDEN.search(entry.name):
+                            below.append(before + entry.name)
+                    elif _is_image(entry.name):
+                        yield (before + entry.name, *_state_of(entry))
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM):
                 raise UsageError(f"The folder {root / inside} cannot be read: {err.strerror or err}.") from None
@@ -170,16 +174,17 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _is_image(name: str) -> bool:
-    if not name.lower().endswith(SUFFIXES):
-        return False
-    return not any(part.startswith(".") or part == "__MACOSX" for part in _parts(name))
+    return name.lower().endswith(SUFFIXES) and not _HIDDEN.search(name)
 
 
 def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:
-    folders = [_parts(name)[:-1] for name in names]
-    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False)))
-    tops = [folder[shared] if len(folder) > shared else None for folder in folders]
-    classes = sorted({top for top in tops if top is not None})
+    # Folders are far fewer than images, so each is looked at once.
+    inside = [name.replace("\\", "/").rpartition("/")[0] for name in names]
+    folders = {folder: _parts(folder) for folder in set(inside)}
+    shared = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders.values(), strict=False)))
+    top_of = {name: parts[shared] if len(parts) > shared else None for name, parts in folders.items()}
+    tops = [top_of[folder] for folder in inside]
+    classes = sorted({top for top in top_of.values() if top is not None})
     if len(classes) < 2:
         return None, ()
     if None in tops:

@@ -100,7 +100,8 @@ class Side(nn.Module):
 
     def backward(self, total: Tensor) -> None:
         """Put the gradients of ``total`` into ``.grad``, multiplied by the scale if there is one."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for p in self.trainable:
+            p.grad = None
         self._is_scaled = self.scaler is not None
         scaled = total if self.scaler is None else total * self.scaler.scale
         # Only this side's parameters are differentiated: the other player's weight gradients are never computed.

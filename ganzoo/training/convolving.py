@@ -38,7 +38,7 @@ from ganzoo.training.trial import gain, passes
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
 
-GAIN: Final = 1.3
+GAIN: Final = 1.2
 """How many times as fast a product by matrices must be: it is one of many, and its measurement is short."""
 WORTH: Final = 3e-4
 """Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
@@ -55,9 +55,10 @@ _FEW: Final = 4
 """Samples of the forward pass that tells what each layer sees."""
 _OTHER: Final = 4 * 2**20
 """Numbers that are read and written in between, more than the caches next to a core hold."""
-_OPERATIONS: Final = 5e8
-"""Multiplications in one of the products that are timed; larger ones are timed with fewer samples."""
-_BUDGET: Final = 5.0
+_OPERATIONS: Final = 2.5e9
+"""Multiplications in one of the products that are timed; larger ones are timed with fewer samples. With very few,
+matrices of small maps would be too short to be quick."""
+_BUDGET: Final = 10.0
 """Seconds after which what is left stays torch's."""
 
 

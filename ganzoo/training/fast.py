@@ -70,8 +70,9 @@ def slow_precision(settings: RunSettings, device: torch.device) -> str | None:
 
 
 def _has_fp16() -> bool:
+    """Whether it computes float16 in training: with AVX-512 FP16 alone a backward pass takes twenty times as long."""
     ask = getattr(torch.cpu, "_is_amx_fp16_supported", None)
-    return bool(ask()) if ask is not None else "avx512_fp16" in decisions.processor_flags()
+    return bool(ask()) if ask is not None else "amx_fp16" in decisions.processor_flags()
 
 
 @contextmanager
