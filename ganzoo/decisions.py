@@ -62,10 +62,6 @@ class Arrangement(NamedTuple):
     layout: str
 
 
-_BY_MATRICES: Final = {"fp32", "bf16"}
-"""Arithmetic in which convolutions may be computed by matrices."""
-
-
 @dataclass(frozen=True)
 class Machine:
     """What computes.
@@ -206,8 +202,8 @@ def convolutions(settings: RunSettings, spec: Spec, machine: Machine, precision:
         why = "with a layout that was asked for nothing is measured"
     elif settings.compile:
         why = "what is compiled is left to the compiler"
-    elif precision not in _BY_MATRICES:
-        why = f"matrices are not tried in {precision}"
+    elif precision != "fp32" and not (precision == "bf16" and machine.bf16):
+        why = f"matrices are not tried in {precision} here"
     else:
         return None
     return Decision("convolutions", PLAIN, why)

@@ -30,8 +30,8 @@ GAINED = convolving._gained
 TINY = {**DIGITS, "run.steps": 3, "loss": "ns"}
 
 
-def machine(device: str = "cpu") -> Machine:
-    return Machine(device, "of the test", "test", 1, bf16=False)
+def machine(device: str = "cpu", *, bf16: bool = True) -> Machine:
+    return Machine(device, "of the test", "test", 1, bf16)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def machine(device: str = "cpu") -> Machine:
         ({"layout": "channels-last"}, IMAGES, machine()),
         ({"compile": True}, IMAGES, machine()),
         ({"precision": "fp16"}, IMAGES, machine()),
+        ({"precision": "bf16"}, IMAGES, machine(bf16=False)),
     ],
 )
 def test_where_nothing_is_measured(settings: dict[str, Any], spec: Spec, where: Machine) -> None:
