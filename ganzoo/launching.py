@@ -21,6 +21,8 @@ from typing import Any, Final, Literal
 
 from ganzoo import processes
 from ganzoo.alive import lives, started
+from ganzoo.errors import GanzooError
+from ganzoo.files import write_text
 
 STOPPED: Final = frozenset({128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM})
 """Exit codes of a command that left because it was asked to."""
@@ -155,11 +157,12 @@ class Work:
                     stderr=subprocess.STDOUT,
                     **_APART,
                 )
-            pid = self._process.pid
-            note = json.dumps({"pid": pid, "started": started(pid), "host": platform.node()})
-            self.job.process_file.write_text(note, encoding="utf-8")
         except OSError as err:
             return f"{command[0]} cannot be started with the log {self.job.log}: {err.strerror or err}."
+        pid = self._process.pid
+        note = json.dumps({"pid": pid, "started": started(pid), "host": platform.node()})
+        with suppress(GanzooError):  # without the note it runs as well
+            write_text(self.job.process_file, note, durable=False)
         return ""
 
     def _outcome(self, code: int, sentence: str) -> Outcome:

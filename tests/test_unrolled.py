@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from installing import installed
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -77,6 +78,31 @@ def test_k_unrolled_steps_are_k_optimizer_steps(optimizer: str) -> None:
     for name, value in bundle.disc_side.named_parameters():
         torch.testing.assert_close(unrolled[name], value, rtol=0, atol=5e-7)
     assert config.disc_optim.name == optimizer
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop", "sgd"])
+@pytest.mark.parametrize("before", range(4))
+def test_parameters_that_some_steps_do_not_reach_are_passed_over_by_those(before: int, optimizer: str) -> None:
+    of_optimizer = {"disc_optim.name": optimizer, "disc_optim.lr": 1e-2, "disc_optim.weight_decay": 0.01}
+    settings = {**of_optimizer, "reg": ("lazy-r1",), "reg.lazy-r1.every": 2}
+    with installed("lazy_parts"):  # a penalty of every other step, with a factor of its own that it learns
+        trainer, bundle, real, z, _ = prepared(3, settings=settings, warm=0)
+    fake = Batch(bundle.gen(z).detach(), None)
+
+    def update() -> None:
+        trainer._update_critic(bundle.discriminator_terms(bundle.critic_pass(real, fake)))
+
+    for _ in range(before):
+        update()
+    state = trainer.state_dict()
+    trainer.load_state_dict({})
+    trainer.load_state_dict(state)
+    unrolled = trainer.unroll(real, fake)
+    assert torch.isfinite(generator_gradient(trainer, bundle, real, z)).all()
+    for _ in range(3):
+        update()
+    for name, value in bundle.disc_side.named_parameters():
+        torch.testing.assert_close(unrolled[name].detach(), value.detach(), rtol=0, atol=2e-6)
 
 
 def test_k_0_is_the_saturating_gan_bit_for_bit() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 import ganzoo
-from ganzoo.errors import GanzooError, did_you_mean, of_the_machine, printable
+from ganzoo.errors import GanzooError, did_you_mean, printable
 
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
@@ -110,27 +110,7 @@ def _report(err: BaseException) -> int:
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"Try '{err.ctx.command_path} --help'.", err=True)
         return err.exit_code
-    if isinstance(err, GanzooError):
-        click.echo(f"Error: {err}", err=True)
-        return err.exit_code
-    blame = of_the_machine(err) or _blame(err)
-    if blame is not None:
-        click.echo(f"Error: {printable(blame)} (set GANZOO_DEBUG=1 to see all of it).", err=True)
-        return 1
-    text = printable(" ".join(str(err).split()))
-    click.echo(
-        f"Error: this should not have happened: {type(err).__name__}{': ' if text else ''}{text} "
-        "(set GANZOO_DEBUG=1 to see where).",
-        err=True,
-    )
-    return 1
+    from ganzoo.cli import terminal
 
-
-def _blame(err: BaseException) -> str | None:
-    """The sentence of a plugin's fault; None if it is ours, or if even that cannot be found out."""
-    try:
-        from ganzoo.blame import blamed
-
-        return blamed(err)
-    except Exception:
-        return None
+    terminal.status(f"Error: {terminal.sentence(err)}")
+    return err.exit_code if isinstance(err, GanzooError) else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -54,21 +55,24 @@ def as_one(function: Callable[[], T]) -> T:
 def _heard_out(function: Callable[[], T]) -> T:
     try:
         return function()
-    except (GanzooError, KeyboardInterrupt) as err:
+    except (click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as err:
         from ganzoo.training.alone import LostError, current
 
-        if isinstance(err, KeyboardInterrupt):
-            raise
+        if os.environ.get("GANZOO_DEBUG", "") not in ("", "0"):
+            traceback.print_exception(err)
         words = next(iter(current), None)
         of_all = isinstance(err, (UsageError, Interrupted))  # each process meets it by itself
         if words.tells(err) if words else processes.place().rank == 0 or not of_all:
-            terminal.status(f"Error: {err}")
+            terminal.status(f"Error: {terminal.sentence(err)}")
         lost = isinstance(err, LostError)
+        code = err.exit_code if isinstance(err, GanzooError) else 1
         if words and not (lost and words.rank):  # process 0, which would end the wait, may be the one that is gone
             words.told()
         if lost or (words and words.backend == "nccl"):
             # Threads of the backend may still wait for other processes; they would keep this one from leaving.
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(err.exit_code)
-        raise click.exceptions.Exit(err.exit_code) from None
+            os._exit(code)
+        raise click.exceptions.Exit(code) from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo.errors import printable
+from ganzoo.errors import GanzooError, of_the_machine, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +53,28 @@ def say(text: str = "") -> None:
 def status(text: str) -> None:
     """A line about what happens, not part of the result."""
     click.echo(printable(text, keep="\n"), err=True)
+
+
+def sentence(err: BaseException) -> str:
+    """What the user is told of an error: whose fault it is, if that can be found out."""
+    if isinstance(err, GanzooError):
+        return str(err)
+    blame = of_the_machine(err) or _blame(err)
+    if blame is not None:
+        return f"{printable(blame)} (set GANZOO_DEBUG=1 to see all of it)."
+    text = printable(" ".join(str(err).split()))
+    said = f"{type(err).__name__}{': ' if text else ''}{text}"
+    return f"this should not have happened: {said} (set GANZOO_DEBUG=1 to see where)."
+
+
+def _blame(err: BaseException) -> str | None:
+    """The sentence of a plugin's fault; None if it is ours, or if even that cannot be found out."""
+    try:
+        from ganzoo.blame import blamed
+
+        return blamed(err)
+    except Exception:
+        return None
 
 
 def dump(value: Any) -> None:

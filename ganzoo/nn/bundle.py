@@ -200,7 +200,7 @@ class Bundle:
         """Whether the critic is differentiated once only, as far as its regularizers go."""
         return all(type(reg).penalty is Regularizer.penalty for reg in self.regularizers)
 
-    def _shared_buffers(self) -> list[Tensor]:
+    def shared_buffers(self) -> list[Tensor]:
         """Buffers whose mean over the processes is a meaning; looked for anew, as a layer may put others there."""
         if self.communication.world == 1:
             return []
@@ -332,7 +332,7 @@ class Bundle:
         Returns:
             the mean of ``total`` over the processes.
         """
-        mean = total = self.communication.average_gradients(side.trainable, self._shared_buffers(), total.detach())
+        mean = total = self.communication.average_gradients(side.trainable, self.shared_buffers(), total.detach())
         if self._is_rearranged:
             _match_strides(side.trainable)
         unscaled = side.unscale()

@@ -8,6 +8,7 @@ happens at intervals. Process 0 alone writes and speaks.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -71,16 +72,21 @@ class Together(Spoken):
     @torch.no_grad()
     def average_gradients(self, parameters: Sequence[Tensor], buffers: Sequence[Tensor], total: Tensor) -> Tensor:
         """See :class:`~ganzoo.nn.communication.Communication`. Buffers change behind autograd's back, as by a layer."""
+        for p in parameters:
+            if p.grad is not None and p.grad.is_sparse:
+                p.grad = p.grad.to_dense()
         held = [p.grad if p.grad is None else _real(p.grad) for p in parameters]
         reals = [_real(p.detach()) for p in parameters]
         buffers = [_real(b.data) for b in buffers]
         kind = _sum_type([*reals, *buffers])
+        # A power of two takes no bit from a buffer, and keeps the sum of masks within bounds.
+        room = 0.5 ** math.ceil(math.log2(self.world))
         parts = [(p.new_zeros(p.numel()) if g is None else g.reshape(-1)) for p, g in zip(reals, held, strict=True)]
         has = torch.tensor([float(g is not None) for g in held], dtype=kind)
         vote = torch.zeros(_SIGNALS, dtype=kind)
         vote[self._vote] = 1
         tail = torch.cat([has, vote]).to(self.device, non_blocking=True)
-        parts += [b.reshape(-1) for b in buffers] + [total.reshape(1), tail]
+        parts += [b.reshape(-1).to(kind) * room for b in buffers] + [total.reshape(1), tail]
         size = sum(part.numel() for part in parts)
         if (size, kind) not in self._flats:  # kept, because fresh memory costs more than what is done in it
             self._flats[size, kind] = torch.empty(size, dtype=kind, device=self.device)
@@ -89,6 +95,7 @@ class Together(Spoken):
         *values, mean_total, tail = torch.split(flat, [part.numel() for part in parts])
         gradients, means = values[: len(held)], values[len(held) :]
         if buffers:
+            torch._foreach_div_(means, room)
             torch._foreach_copy_(buffers, _shaped(means, buffers))
         self._note_votes(tail[len(held) :])
         present = [(g, value) for g, value in zip(held, gradients, strict=True) if g is not None]
@@ -161,26 +168,33 @@ class Together(Spoken):
 
     @torch.no_grad()
     def start_alike(self, bundle: Bundle) -> None:
-        for tensor in _tensors(bundle):
+        for tensor in filter(Tensor.numel, _tensors(bundle)):
             value = _real(tensor.data).contiguous()
             with self._answered():
-                dist.broadcast(value, 0)
+                dist.broadcast(value.reshape(-1).view(torch.uint8), 0)  # bytes: backends do not know every type
             _real(tensor.data).copy_(value)
 
     @torch.no_grad()
     def check_alike(self, bundle: Bundle, step: int) -> None:
-        mine = checksum(_tensors(bundle)).reshape(1)
-        sums = [torch.empty_like(mine) for _ in range(self.world)]
-        with self._answered():
-            dist.all_gather(sums, mine)
-        numbers = torch.cat(sums).tolist()
-        other = [str(rank) for rank, number in enumerate(numbers) if number != numbers[0]]
+        other = self._others(bundle)
+        if other:  # a trainer may have looked at its networks after the last update, which changes their statistics
+            self.average_gradients([], bundle.shared_buffers(), torch.zeros((), device=self.device))
+            other = self._others(bundle)
         if other:
             raise GanzooError(
                 f"After step {step} the weights of process {', '.join(other)} are not those of process 0, so the run "
                 "stops: a component takes random numbers from elsewhere than its step's, or a device computes wrong; "
                 + self.go_on
             )
+
+    def _others(self, bundle: Bundle) -> list[str]:
+        """The processes that hold something else than process 0."""
+        mine = checksum(_tensors(bundle)).reshape(1)
+        sums = [torch.empty_like(mine) for _ in range(self.world)]
+        with self._answered():
+            dist.all_gather(sums, mine)
+        numbers = torch.cat(sums).tolist()
+        return [str(rank) for rank, number in enumerate(numbers) if number != numbers[0]]
 
     def gather(self, function: Callable[[], dict[str, Tensor]]) -> list[dict[str, Tensor]]:
         self._turns += 1
@@ -239,9 +253,12 @@ class _Mean(torch.autograd.Function):
     """The mean over the processes. Its derivative, for a sum over the processes' objectives, is the mean again."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, together: Together) -> Tensor:
-        ctx.together = together
-        return together._sum(value.detach().clone()) / together.world
+    def forward(value: Tensor, together: Together) -> Tensor:
+        return together._sum(value.detach().clone(memory_format=torch.contiguous_format)) / together.world
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Together], output: Tensor) -> None:  # noqa: ARG004
+        ctx.together = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -49,7 +49,8 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
     """What happened since ``good``, which is saved if it is newer than the newest checkpoint."""
     until, run = session.step, session.run
     step, seen, in_data = _replay(session, good, until)
-    kept = session.together.from_first(lambda: _kept(session, good))
+    whole = state.with_others(session, good)
+    kept = session.together.from_first(lambda: _kept(session, whole))
     if in_data:
         means, command = "the data are at fault, not the training", f"ganzoo show dataset/{run.config.data.name}"
     else:

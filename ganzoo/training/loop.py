@@ -87,6 +87,7 @@ class Session:
             check_what_was_built(config.plan(spec), self.bundle)
         check_contracts(config, self.bundle, self.dataset, device)
         self.bundle.noise.begin_alike("trainer")
+        together.start_alike(self.bundle)  # before a trainer copies what it finds
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         self._suspects = not_finite(config, self.bundle, self.trainer)

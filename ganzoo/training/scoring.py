@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.config import RunConfig
+from ganzoo.errors import GanzooError
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.evaluate import MODE_SAMPLES, build_extractor, suitable
 from ganzoo.evaluation.judge import Judge
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 AUTO: Final = {True: ("fid", "kid"), False: ("modes", "high_quality")}
 """Scores that tell the best generator of images and of points; the next one counts where the one before is equal."""
+GIVEN_UP: Final = "The score is given up, because a signal came."
+"""What is raised then, in all processes."""
 _SEED: Final = 0
 _FAKE: Final = 2000
 _REAL: Final = 10_000
@@ -65,13 +68,20 @@ class Scoring:
             )
 
     def look(self) -> bool:
-        """Score, add a line to the metrics, and say whether this is the best generator so far."""
+        """Score, add a line to the metrics, and say whether this is the best generator so far.
+
+        Once a signal has come, nothing is scored: the run is to save and leave soon.
+        """
         begun = time.monotonic()
         gen = self._session.averaged
         was_training = gen.training
         self._subject.gen = gen.eval()
         try:
             evidence = self._judge.look(self._subject, self._count, _SEED)
+        except GanzooError as err:
+            if str(err) != GIVEN_UP:
+                raise
+            return False
         finally:
             gen.train(was_training)
         self.state = json.loads(self._session.together.from_first(lambda: self._scored(evidence)))
@@ -141,6 +151,11 @@ def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
         name = reference.extractor or INCEPTION if settings.eval_features == "auto" else settings.eval_features
         with session.together.first_ahead():
             extractor = build_extractor(name, {}, spec, reference).to(session.device)
+
+    def give_up() -> None:
+        if session.stop.received:
+            raise GanzooError(GIVEN_UP)
+
     subject = Network(session.bundle.gen, spec, {}, conditional=uses_labels(config.plan(spec)))
     metrics = suitable(subject, reference, extractor, name, statistics=False)
     return Judge(
@@ -151,5 +166,5 @@ def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
         real_samples=min(_REAL, reference.count) if reference.count is not None else _REAL,
         device=session.device,
         cache=FeatureCache(),
-        shards=Shards(session.together) if session.together.world > 1 else None,
+        shards=Shards(session.together if session.together.world > 1 else None, give_up),
     )

@@ -58,7 +58,7 @@ def with_others(session: Session, snapshot: Snapshot) -> Snapshot:
     together = session.together
     if together.world == 1:
         return snapshot
-    own = _own(session)
+    own = _own(snapshot)
     sums = together.gather(lambda: {name: checksum([value]).cpu() for name, value in own.items()})
     wanted = set(json.loads(together.from_first(lambda: json.dumps(_differing(sums)))))
     found = together.gather(lambda: {name: value for name, value in own.items() if name in wanted})
@@ -73,10 +73,10 @@ def _differing(sums: Sequence[Mapping[str, Tensor]]) -> list[str]:
     return [name for name in names if len({each.get(name) for each in told}) > 1]
 
 
-def _own(session: Session) -> dict[str, Tensor]:
+def _own(snapshot: Snapshot) -> dict[str, Tensor]:
     """What may differ between processes: what a trainer holds, and the states of Python's and NumPy's generators."""
-    held = {f"trainer.{name}": value for name, value in session.trainer.state_dict().items()}
-    words = torch.frombuffer(bytearray(json.dumps(random_state()).encode()), dtype=torch.uint8)
+    held = {name: value for name, value in snapshot.optimizer.items() if name.startswith("trainer.")}
+    words = torch.frombuffer(bytearray(json.dumps(snapshot.state["random"]).encode()), dtype=torch.uint8)
     return {name: value.detach().cpu().contiguous().clone() for name, value in held.items()} | {"random": words}
 
 

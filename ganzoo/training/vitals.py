@@ -71,20 +71,22 @@ class Examiner:
         self._real_distance = self._distance(real.x)
         self._real_spread = real.x.std(0).mean()
         zeros = torch.zeros(len(real.x), device=latents.device)
-        self._unit = _push(bundle.loss, zeros, zeros)
+        with unchanged_buffers(bundle.loss):
+            self._unit = _push(bundle.loss, zeros, zeros)
         self._before = _weights(bundle.gen)
         self._sizes = [_rms(_weights(net), latents) for net in (bundle.gen, bundle.disc)]
 
     def look(self) -> Vitals:
         """Measure; the device is waited for once."""
         bundle, real = self.bundle, self.real
-        with unchanged_buffers(bundle.gen, bundle.disc):
+        with unchanged_buffers(bundle.gen_side, bundle.disc_side):
             with torch.no_grad(), bundle.precision.autocast():
                 fake = Batch(bundle.gen(self.latents, real.y).float(), real.y)
                 # The module itself: compiled for a step, it would be compiled again for this.
                 above_real, above_fake = (bundle.disc(look.x, look.y).float() for look in (real, fake))
             slope = self._slope(real, fake)
-        critic_push, gen_push = _push(bundle.loss, above_real, above_fake)
+            critic_push, gen_push = _push(bundle.loss, above_real, above_fake)
+            at_bound = self._at_bound()
         values = [
             self._distance(fake.x) / self._real_distance,
             fake.x.std(0).mean() / self._real_spread,
@@ -94,7 +96,7 @@ class Examiner:
             _rms([p.grad for p in bundle.gen_side.trainable if p.grad is not None], self.latents),
             self._moved(),
             *self._growth(),
-            self._at_bound(),
+            at_bound,
             slope,
         ]
         return Vitals(*torch.stack([value.detach().float() for value in values]).tolist())

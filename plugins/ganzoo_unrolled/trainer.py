@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.optim import Optimizer
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.nn import Batch, Bundle, CriticPass, Regularizer, Stream, Trainer
@@ -24,14 +23,12 @@ class _Critic:
 
     Attributes:
         params, buffers: of the critic's whole side, by name.
-        learned: names of the parameters that its optimiser steps.
-        moments: of that, each as one flat vector; None before the first step.
+        moments: of its optimiser, each as one flat vector.
     """
 
     params: dict[str, Tensor]
     buffers: dict[str, Tensor]
-    learned: list[str]
-    moments: Moments | None = None
+    moments: Moments
 
 
 class UnrolledTrainer(Trainer):
@@ -55,6 +52,7 @@ class UnrolledTrainer(Trainer):
             UsageError: the critic's optimiser, or a regularizer's constraint, cannot be differentiated.
         """
         super().setup(bundle)
+        self._uneven = False
         self._advance = differentiable_step(bundle.disc_side.optimizer)
         for reg in bundle.regularizers:
             kind = type(reg)
@@ -72,7 +70,7 @@ class UnrolledTrainer(Trainer):
             real = stream.next()
             with torch.no_grad():
                 fake = bundle.generate(len(real.x), real.y)
-            bundle.update_discriminator(bundle.discriminator_terms(bundle.critic_pass(real, fake)))
+            self._update_critic(bundle.discriminator_terms(bundle.critic_pass(real, fake)))
         real = stream.next()
         fake = bundle.generate(len(real.x), real.y)
         terms = self.generator_terms(real, fake)
@@ -80,7 +78,7 @@ class UnrolledTrainer(Trainer):
         bundle.backward(bundle.gen_side, total)
         critic_pass = bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
         critic_terms = bundle.discriminator_terms(critic_pass)
-        loss_d = bundle.update_discriminator(critic_terms)
+        loss_d = self._update_critic(critic_terms)
         bundle.apply_gradients(bundle.gen_side, total)
         extra = {name: value.detach() for name, value in critic_terms.items() if name != "loss"}
         return {
@@ -90,6 +88,19 @@ class UnrolledTrainer(Trainer):
             "d_fake": critic_pass.fake_logits.detach().mean(),
             **extra,
         }
+
+    def _update_critic(self, terms: dict[str, Tensor]) -> Tensor:
+        loss = self.bundle.update_discriminator(terms)
+        self._uneven = self._uneven or any(p.grad is None for p in self.bundle.disc_side.trainable)
+        return loss
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Whether some parameters of the critic's side were stepped more often than others."""
+        return {"uneven": torch.ones(())} if self._uneven else {}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """See :meth:`Trainer.load_state_dict`."""
+        self._uneven = "uneven" in state
 
     def generator_terms(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """The generator's objective behind K unrolled critic steps, in the graph of ``fake`` and of those steps."""
@@ -106,12 +117,36 @@ class UnrolledTrainer(Trainer):
         critic = _Critic(
             {name: value.detach().requires_grad_(value.requires_grad) for name, value in side.named_parameters()},
             {name: value.clone() for name, value in side.named_buffers()},
-            [name for name, value in side.named_parameters() if value.requires_grad],
+            self._moments(),
         )
         step = self._recomputed_step if self.config.checkpointing else self._step
         for _ in range(self.config.steps):
             critic = step(critic, real, fake)
         return {**critic.params, **critic.buffers}
+
+    def _moments(self) -> Moments:
+        """The live moments of the critic's optimiser, each as one flat vector; zeros where nothing was stepped yet.
+
+        The step counter is one number as long as all parameters are stepped alike: the host must not wait to compare.
+        """
+        side = self.bundle.disc_side
+        learned = [value for value in side.parameters() if value.requires_grad]
+        states: list[dict[str, Any]] = [side.optimizer.state.get(parameter, {}) for parameter in learned]
+        found = {key: value for state in states for key, value in state.items() if isinstance(value, Tensor)}
+        moments = {}
+        for key, like in found.items():
+            alike = key == "step" and not self._uneven and all(key in state for state in states)
+            if alike:
+                moments[key] = like.detach().clone()
+            elif key == "step":
+                counts = [state[key].detach() if key in state else torch.zeros_like(like) for state in states]
+                moments[key] = _spread(counts, learned).to(learned[0].device, non_blocking=True)
+            else:
+                both = zip(states, learned, strict=True)
+                moments[key] = _flat(
+                    [state[key].detach() if key in state else torch.zeros_like(p) for state, p in both]
+                )
+        return moments
 
     def _step(self, critic: _Critic, real: Batch, fake: Batch) -> _Critic:
         """One step of the unrolled critic's optimiser, in the graph; the buffers are changed in place."""
@@ -119,33 +154,33 @@ class UnrolledTrainer(Trainer):
         tensors = {**critic.params, **critic.buffers}
         with self.bundle.precision.full():  # what is differentiated twice; once more where it is computed again
             total = functional_call(side, tensors, (lambda: self._critic_total(real, fake),))
-        found: Sequence[Tensor | None] = torch.autograd.grad(
-            total,
-            [critic.params[name] for name in critic.learned],
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=critic.moments is not None,
-        )
-        # Like torch's optimisers, pass over what the objective does not reach.
-        reached = [(name, value) for name, value in zip(critic.learned, found, strict=True) if value is not None]
-        learned = [name for name, _ in reached]
-        moments = critic.moments
-        if moments is None:
-            live = dict(side.named_parameters())
-            moments = _flat_moments(side.optimizer, [live[name] for name in learned])
+        learned = [name for name, value in side.named_parameters() if value.requires_grad]
         before = [critic.params[name] for name in learned]
-        gradient = self.bundle.communication.mean(_flat([value for _, value in reached]))
+        found: Sequence[Tensor | None] = torch.autograd.grad(total, before, create_graph=True, allow_unused=True)
+        has = [value is not None for value in found]
+        gradients = [torch.zeros_like(b) if value is None else value for value, b in zip(found, before, strict=True)]
+        told = torch.ones(len(has)) if all(has) else torch.tensor(has, dtype=torch.float32)
+        mean = self.bundle.communication.mean(_flat([*gradients, told.to(total.device, total.dtype)]))
+        gradient, reached = mean.tensor_split((-len(has),))
         (group,) = side.optimizer.param_groups
-        flat, moments = self._advance(_flat(before), gradient, moments, group)
+        start, moments = _flat(before), critic.moments
+        if not all(has):  # what is reached here is reached
+            moments = {key: value if value.dim() else value.expand_as(start) for key, value in moments.items()}
+        flat, after = self._advance(start, gradient, moments, group)
+        if not all(has):
+            # Like torch's optimisers, pass over what the objective does not reach, in any process.
+            steps = _spread((reached > 0).unbind(), before)
+            flat = torch.where(steps, flat, start)
+            after = {key: torch.where(steps, value, moments.get(key, 0.0)) for key, value in after.items()}
         parts = torch.split(flat, [value.numel() for value in before])
         params = critic.params | {
             name: part.view_as(value) for name, part, value in zip(learned, parts, before, strict=True)
         }
-        return _Critic(params | self._projected(params), critic.buffers, learned, moments)
+        return _Critic(params | self._projected(params), critic.buffers, after)
 
     def _recomputed_step(self, critic: _Critic, real: Batch, fake: Batch) -> _Critic:
         """The same step, whose graph is made again in the backward pass."""
-        names, keys = list(critic.params), list(critic.moments or ())
+        names, keys = list(critic.params), list(critic.moments)
         after: dict[str, Any] = {}
 
         def function(tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -153,21 +188,18 @@ class UnrolledTrainer(Trainer):
             taken = _Critic(
                 dict(zip(names, values, strict=False)),
                 {name: value.clone() for name, value in critic.buffers.items()},
-                critic.learned,
-                critic.moments and dict(zip(keys, values[len(names) :], strict=True)),
+                dict(zip(keys, values[len(names) :], strict=True)),
             )
             made = self._step(taken, real, Batch(x, fake.y))
-            assert made.moments is not None
-            after.update(buffers=made.buffers, learned=made.learned, keys=list(made.moments))
+            after.update(buffers=made.buffers, keys=list(made.moments))
             return [*made.params.values(), *made.moments.values()]
 
-        inputs = [fake.x, *critic.params.values(), *(critic.moments or {}).values()]
+        inputs = [fake.x, *critic.params.values(), *critic.moments.values()]
         found = recomputed(function, inputs, self.bundle.noise.rng)
         params, moments = found[: len(names)], found[len(names) :]
         return _Critic(
             dict(zip(names, params, strict=True)),
             after["buffers"],
-            after["learned"],
             dict(zip(after["keys"], moments, strict=True)),
         )
 
@@ -201,11 +233,6 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
-def _flat_moments(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Moments:
-    """The optimiser's live moments, each as one flat vector, and its step counter."""
-    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
-    keys = [key for key, value in states[0].items() if isinstance(value, Tensor)] if states else []
-    return {
-        key: states[0][key].detach().clone() if key == "step" else _flat([state[key].detach() for state in states])
-        for key in keys
-    }
+def _spread(values: Sequence[Tensor], over: Sequence[Tensor]) -> Tensor:
+    """One number for each of some tensors, as many times as that has numbers, as one flat vector."""
+    return torch.cat([value.expand(tensor.numel()) for value, tensor in zip(values, over, strict=True)])
