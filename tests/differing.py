@@ -63,6 +63,38 @@ def new_buffers(together: Alone) -> float:
     return float(mean)
 
 
+def constant(together: Alone) -> bool:
+    """Whether buffers that all processes have alike stay to the bit, masks and the largest numbers among them."""
+    rng = torch.Generator().manual_seed(0)
+    most, least = torch.finfo(torch.float32).max, torch.finfo(torch.float32).tiny
+    held = [torch.randn(1000, generator=rng), torch.tensor([most, -most, torch.inf, -torch.inf, 0.0, least, 1 / 3])]
+    found = [value.clone() for value in held]
+    together.average_gradients([], found, torch.zeros(()))
+    return all(map(torch.equal, held, found))
+
+
+def spread(together: Alone) -> list[float]:
+    """The mean of a sparse gradient, and one under ``torch.func``."""
+    p = torch.nn.Parameter(torch.zeros(3))
+    p.grad = torch.sparse_coo_tensor([[together.rank]], [3.0], (3,))
+    together.average_gradients([p], [], torch.zeros(()))
+    assert p.grad is not None
+    slope = torch.func.grad(lambda x: together.mean(x.square()).sum())(torch.tensor([float(together.rank)]))
+    return [*p.grad.tolist(), *slope.tolist()]
+
+
+def statistics(together: Alone) -> float:
+    """Where a trainer has looked at its networks after the last update, what differs then is the mean."""
+    config = resolve([Layer("small", {**SMALL, "disc.norm": "batch"})])
+    bundle = build_bundle(config, config.spec(), CPU, together)
+    bundle.disc.register_buffer("odd", torch.zeros(2, dtype=torch.int16))
+    together.start_alike(bundle)
+    buffer = next(value for value in bundle.disc.buffers() if value.is_floating_point())
+    buffer.add_(together.rank)
+    together.check_alike(bundle, 1)
+    return float(buffer.flatten()[0])
+
+
 def ahead(together: Alone) -> dict[str, float]:
     """When this process had opened what takes it long, and when it went on."""
     with together.first_ahead():
@@ -91,6 +123,7 @@ def main(out: Path, port: str) -> None:
     joined, _ = join(CPU, 60)
     with joined as together:
         found: dict[str, Any] = {"names": names(together), "new": new_buffers(together), "ahead": ahead(together)}
+        found |= {"constant": constant(together), "spread": spread(together), "statistics": statistics(together)}
         tell(out, 3, together.rank, found | numbers(together))
         together.meet()
     if together.rank < 2:

@@ -28,6 +28,26 @@ HERE = Path(__file__).parent
 SMALL = ["--data", "ring", "--gen", "mlp", "--disc", "mlp", "--gen.width", "6", "--disc.width", "6", "--samples", "4"]
 
 
+FAULTY = """
+import os
+from ganzoo.api import Component, hookimpl
+from ganzoo.nn import Loss
+
+class Faulty(Loss):
+    def discriminator(self, real, fake):
+        if len(real) > 4 and (os.environ["RANK"] == "1" or "{where}" == "all"):  # not in the probe
+            raise ValueError("the moon is missing")
+        return real.mean() - fake.mean()
+
+    def generator(self, fake, real=None):
+        return fake.mean()
+
+@hookimpl
+def ganzoo_components():
+    yield Component("loss", "faulty", target="faulty:Faulty", summary="Fails.")
+"""
+
+
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("differing")
@@ -53,6 +73,12 @@ def test_complex_numbers_and_double_precision_are_averaged_as_they_are(three: li
 
 def test_buffers_that_a_layer_replaces_are_averaged_too(three: list[dict[str, Any]]) -> None:
     assert [found["new"] for found in three] == [1.0, 1.0, 1.0]
+
+
+def test_what_all_hold_alike_stays_to_the_bit_and_what_differs_becomes_the_mean(three: list[dict[str, Any]]) -> None:
+    assert [found["constant"] for found in three] == [True, True, True]
+    assert [found["spread"] for found in three] == [[1.0, 1.0, 1.0, 2.0 * rank] for rank in range(3)]
+    assert [found["statistics"] for found in three] == [1.0, 1.0, 1.0]
 
 
 def test_none_goes_on_before_the_slowest_has_opened_its_data(three: list[dict[str, Any]]) -> None:
@@ -93,6 +119,24 @@ def test_what_one_process_meets_is_said_once_and_is_the_exit_code_of_all(tmp_pat
     )
     assert done.stderr == "Error: The moon is missing; look for it.\n"
     assert done.returncode == 4
+
+
+@pytest.mark.parametrize("where", ["one", "all"])
+def test_the_fault_of_a_plugin_is_said_once(tmp_path: Path, where: str) -> None:
+    part = tmp_path / "faulty.py"
+    part.write_text(FAULTY.format(where=where), encoding="utf-8")
+    done = subprocess.run(
+        command(tmp_path, "-p", str(part), "--loss", "faulty", "--steps", "10"),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        timeout=120,
+    )
+    assert done.stderr.count("ValueError: the moon is missing; this is for the plugin's author to mend") == 1
+    assert [line[:7] for line in done.stderr.splitlines()].count("Error: ") == 1
+    assert done.returncode == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")

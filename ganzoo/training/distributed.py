@@ -79,23 +79,21 @@ class Together(Spoken):
         reals = [_real(p.detach()) for p in parameters]
         buffers = [_real(b.data) for b in buffers]
         kind = _sum_type([*reals, *buffers])
-        # A power of two takes no bit from a buffer, and keeps the sum of masks within bounds.
-        room = 0.5 ** math.ceil(math.log2(self.world))
         parts = [(p.new_zeros(p.numel()) if g is None else g.reshape(-1)) for p, g in zip(reals, held, strict=True)]
         has = torch.tensor([float(g is not None) for g in held], dtype=kind)
         vote = torch.zeros(_SIGNALS, dtype=kind)
         vote[self._vote] = 1
         tail = torch.cat([has, vote]).to(self.device, non_blocking=True)
-        parts += [b.reshape(-1).to(kind) * room for b in buffers] + [total.reshape(1), tail]
+        joined = torch.cat([b.reshape(-1).to(kind) for b in buffers]) if buffers else tail[:0]
+        parts += [total.reshape(1), *_halves(joined, self.world), tail]
         size = sum(part.numel() for part in parts)
         if (size, kind) not in self._flats:  # kept, because fresh memory costs more than what is done in it
             self._flats[size, kind] = torch.empty(size, dtype=kind, device=self.device)
         flat = self._sum(torch.cat([part.to(kind) for part in parts], out=self._flats[size, kind]))
-        flat[: -len(tail)] /= self.world
-        *values, mean_total, tail = torch.split(flat, [part.numel() for part in parts])
-        gradients, means = values[: len(held)], values[len(held) :]
+        flat[: -len(tail) - 2 * len(joined)] /= self.world
+        *gradients, mean_total, high, low, tail = torch.split(flat, [part.numel() for part in parts])
         if buffers:
-            torch._foreach_div_(means, room)
+            means = torch.split(_whole(high, low, self.world), [b.numel() for b in buffers])
             torch._foreach_copy_(buffers, _shaped(means, buffers))
         self._note_votes(tail[len(held) :])
         present = [(g, value) for g, value in zip(held, gradients, strict=True) if g is not None]
@@ -263,6 +261,30 @@ class _Mean(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.together.mean(gradients[0]), None
+
+
+def _halves(values: Tensor, world: int) -> tuple[Tensor, Tensor]:
+    """Two numbers for each, whose sums over the processes are exact where all processes have the same.
+
+    So what is no statistic but a constant, such as a kernel or a mask, stays to the bit. The first has half of the
+    digits; both are scaled, so that a sum of the largest numbers is finite.
+    """
+    digits = torch.int64 if values.dtype == torch.float64 else torch.int32
+    low = 26 if values.dtype == torch.float64 else 12
+    high = ((values.view(digits) >> low) << low).view(values.dtype)
+    finite = torch.isfinite(values)
+    scale = _scale(world)
+    return torch.where(finite, high, values) * scale, torch.where(finite, values - high, 0.0) * scale
+
+
+def _whole(high: Tensor, low: Tensor, world: int) -> Tensor:
+    """The means, from the sums of what :func:`_halves` took apart."""
+    return (high.double() + low.double()).div_(world * _scale(world)).to(high.dtype)
+
+
+def _scale(world: int) -> float:
+    """A power of two by which that many numbers can be added up."""
+    return 0.5 ** math.ceil(math.log2(world))
 
 
 def _sum_type(values: Sequence[Tensor]) -> torch.dtype:
