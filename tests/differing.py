@@ -76,7 +76,7 @@ def constant(together: Alone) -> bool:
 def spread(together: Alone) -> list[float]:
     """The mean of a sparse gradient, and one under ``torch.func``."""
     p = torch.nn.Parameter(torch.zeros(3))
-    p.grad = torch.sparse_coo_tensor([[together.rank]], [3.0], (3,))
+    p.grad = torch.sparse_coo_tensor(torch.tensor([[together.rank]]), torch.tensor([3.0]), (3,))
     together.average_gradients([p], [], torch.zeros(()))
     assert p.grad is not None
     slope = torch.func.grad(lambda x: together.mean(x.square()).sum())(torch.tensor([float(together.rank)]))

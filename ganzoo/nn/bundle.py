@@ -217,7 +217,9 @@ class Bundle:
     def arrange(self, layout: torch.memory_format) -> None:
         """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay."""
         for side in (self.gen_side, self.disc_side):
-            side.to(memory_format=layout)  # type: ignore[call-overload]
+            for tensor in (*side.parameters(), *side.buffers()):
+                if tensor.dim() == 4:
+                    tensor.data = tensor.data.contiguous(memory_format=layout)
         self._is_rearranged = layout != torch.contiguous_format
 
     def begin(self, step: int) -> None:

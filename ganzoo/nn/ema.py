@@ -40,7 +40,16 @@ class EMA:
             self._follow(gen)
         averaged, present = self._parameters
         torch._foreach_lerp_(averaged, present, 1 - self.beta(images, batch_size))
-        mine, its = ([b for place in places for b in place.values() if b is not None] for places in self._buffers)
+        mine, its = list[Tensor](), list[Tensor]()
+        for own, other in zip(*self._buffers, strict=True):
+            for name, value in other.items():
+                if value is None:
+                    continue
+                held = own.get(name)
+                if held is None or held.shape != value.shape:  # a layer has made it since
+                    held = own[name] = value.detach().clone()
+                mine.append(held)
+                its.append(value)
         if mine:
             torch._foreach_copy_(mine, its)
 

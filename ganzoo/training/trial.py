@@ -11,6 +11,7 @@ import torch
 
 from ganzoo.data import DataStream
 from ganzoo.nn import Batch, Bundle, Solo
+from ganzoo.nn.buffers import KeptState
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.training import state
 
@@ -42,7 +43,7 @@ def passes(session: Session, ways: Mapping[Way, Callable[[], None]]) -> dict[Way
     sides = (bundle.gen_side, bundle.disc_side)
     share = session.settings.batch_size // session.together.world
     real = DataStream(dataset, share, derive_seed(session.settings.seed, "trial"), device).next()
-    buffers = [{name: value.clone() for name, value in side.named_buffers()} for side in sides]
+    kept = KeptState(sides)
     random, together = state.random_state(), bundle.communication
     plain = next(iter(ways))
     bundle.communication = Solo()
@@ -74,10 +75,7 @@ def passes(session: Session, ways: Mapping[Way, Callable[[], None]]) -> dict[Way
         for side in sides:
             side.optimizer.zero_grad(set_to_none=True)
         ways[plain]()
-        with torch.no_grad():
-            for side, before in zip(sides, buffers, strict=True):
-                for name, value in side.named_buffers():
-                    value.copy_(before[name])
+        kept.put_back()
         state.restore_random(random)
     return seconds
 
