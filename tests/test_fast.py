@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ganzoo.nn import Bundle
 from ganzoo.settings import RunSettings
 from ganzoo.testing.training import Session
 from ganzoo.training import choices, convolving, fast, trial
+from ganzoo.training.loop import Session as LiveSession
 from ganzoo.training.run import Run
 
 CPU = torch.device("cpu")
@@ -197,6 +199,54 @@ def test_matrices_bring_the_layout_that_they_need(measuring: pytest.MonkeyPatch,
             file.unlink()
 
 
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [
+        (0.29, ""),
+        (0.31, "compute other numbers than in fp32 (by 31%)"),
+        (math.inf, "compute numbers that are not finite"),
+        (math.nan, "could not be computed"),
+    ],
+)
+def test_arithmetic_that_computes_something_else_is_not_offered(
+    apart: float, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "difference", lambda *_: apart)
+    both = [PLAIN, LAST, Arrangement("bf16", "contiguous"), Arrangement("bf16", "channels-last")]
+    sound, why = fast._sound(Session(resolve([Layer("test", TINY)])), both)  # type: ignore[arg-type]
+    assert sound == (both[:2] if words else both)
+    assert why == (f"bf16 is left out: with it these networks {words}" if words else "")
+
+
+def test_two_ways_of_computing_are_compared_on_the_run_itself(tmp_path: Path) -> None:
+    config = resolve([Layer("test", {**TINY, "loss": "ns", "run.out": tmp_path})])
+    session = LiveSession(Run.create(config, config.spec(), {}), CPU, say=lambda _: None)
+    before = [p.detach().clone() for p in session.bundle.gen_side.parameters()]
+    factor = 1.0
+
+    def scaled(by: float) -> None:
+        nonlocal factor
+        with torch.no_grad():
+            for p in session.bundle.gen.parameters():
+                p.mul_(by / factor)
+        factor = by
+
+    def apart(by: float) -> float:
+        return trial.difference(session, [lambda: scaled(1.0), lambda: scaled(by)])
+
+    assert apart(1.0) == 0
+    assert 0.001 < apart(1.25) < math.inf
+    assert apart(math.inf) == math.inf
+    for p, value in zip(session.bundle.gen_side.parameters(), before, strict=True):
+        with torch.no_grad():
+            p.copy_(value)
+
+    def fails() -> None:
+        raise ValueError("as an operation that bfloat16 does not have")
+
+    assert math.isnan(trial.difference(session, [lambda: None, fails]))
+
+
 def test_the_first_to_remember_is_right(tmp_path: Path) -> None:
     file = tmp_path / "choices" / "x.json"
 
@@ -219,7 +269,10 @@ def test_the_quicker_way_is_taken_if_it_gains_enough() -> None:
     assert fast._verdict({PLAIN: [1.0, 1.0, 9.0], LAST: [0.5, 0.5, 9.0]}, both)["chosen"] == LAST
     assert fast._verdict({PLAIN: [1.0, 1.1], LAST: [0.5, 9.0]}, both)["chosen"] == LAST  # disturbed in one round
     assert fast._verdict({PLAIN: [1.0, 1.0, 9.0], LAST: [0.97, 0.97, 1.0]}, both)["chosen"] == PLAIN
-    assert fast._verdict({PLAIN: [1.0]}, both)["chosen"] == PLAIN  # the other does not work
+    failed = fast._verdict({PLAIN: [1.0]}, both)
+    assert failed["chosen"] == PLAIN
+    assert failed["reason"] == "fp32, channels-last failed here"
+    assert failed["passing"]
     assert fast._verdict({}, both)["chosen"] == PLAIN
 
 

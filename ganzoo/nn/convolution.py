@@ -233,18 +233,24 @@ class ByMatrices:
     """Stands in for the ``forward`` of a layer, and computes some of its products by matrices.
 
     Args:
-        layer: one that :func:`may_use_matrices` names.
+        layer: one that :func:`may_use_matrices` names, or any with torch's own ``forward`` if there are no products.
         products: which.
+        guarded: whether the layer is computed in float32 where torch's bfloat16 is wrong; see :func:`guard`.
     """
 
-    def __init__(self, layer: Convolution, products: Collection[Product]) -> None:
+    def __init__(self, layer: Convolution, products: Collection[Product], *, guarded: bool = False) -> None:
         self.layer = layer
         self.products = frozenset(products)
+        self.guarded = guarded
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """What the layer's class computes, and by it where matrices do not serve."""
         layer = self.layer
-        on = None if kwargs or len(args) != 1 else _served(layer, args[0], self.products)
+        if self.guarded and args and torch.is_autocast_enabled("cpu") and _is_narrow(layer, args[0]):
+            with torch.autocast("cpu", enabled=False):
+                full: Tensor = type(layer).forward(layer, args[0].float(), *args[1:], **kwargs)  # type: ignore[arg-type]
+            return full
+        on = None if kwargs or not self.products or len(args) != 1 else _served(layer, args[0], self.products)
         if on is None:
             plain: Tensor = type(layer).forward(layer, *args, **kwargs)  # type: ignore[arg-type]
             return plain
@@ -301,10 +307,39 @@ def _is_torchs(module: nn.Module, kind: type[nn.Module], method: str) -> bool:
 
 def use_matrices(layer: Convolution, products: Collection[Product]) -> None:
     """Let a layer compute these products by matrices from now on, and the others as its class does."""
-    if products:
-        layer.forward = ByMatrices(layer, products)  # type: ignore[method-assign]
+    now = layer.__dict__.get("forward")
+    _stand_in(layer, products, guarded=isinstance(now, ByMatrices) and now.guarded)
+
+
+def guard(network: nn.Module, *, on: bool) -> None:
+    """Let convolutions of a network be computed in float32 where torch's bfloat16 on CPUs is wrong, or no longer.
+
+    Where strides are longer than 1 and the smaller side is one pixel wide, the kernels of oneDNN (torch 2.13, with AMX)
+    read memory that nobody wrote. What is so narrow costs next to nothing in float32.
+    """
+    for layer in network.modules():
+        for kind in (nn.Conv2d, nn.ConvTranspose2d):
+            if isinstance(layer, kind) and all(_is_torchs(layer, kind, name) for name in ("forward", "_conv_forward")):
+                now = layer.__dict__.get("forward")
+                _stand_in(layer, now.products if isinstance(now, ByMatrices) else (), guarded=on)
+
+
+def _stand_in(layer: Convolution, products: Collection[Product], *, guarded: bool) -> None:
+    if products or guarded:
+        layer.forward = ByMatrices(layer, products, guarded=guarded)  # type: ignore[method-assign]
     elif isinstance(layer.__dict__.get("forward"), ByMatrices):
         del layer.__dict__["forward"]
+
+
+def _is_narrow(layer: Convolution, x: Tensor) -> bool:
+    """Whether a layer with strides goes over something whose smaller side is one pixel wide."""
+    if layer.stride == (1, 1) or x.dim() < 3:
+        return False
+    width = int(x.shape[-1])
+    if isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str):
+        reach = layer.dilation[1] * (layer.kernel_size[1] - 1)
+        width = (width + 2 * layer.padding[1] - reach - 1) // layer.stride[1] + 1
+    return width == 1
 
 
 def _pair(values: Any) -> Pair:

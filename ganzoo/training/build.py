@@ -14,6 +14,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.nn.communication import Communication
+from ganzoo.nn.convolution import guard
 from ganzoo.nn.optim import build_optimizer, build_schedule
 from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.registry import build
@@ -61,6 +62,8 @@ def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
     """Let the networks of a bundle that has taken no step compute and lie in memory in this way."""
     if bundle.precision.name != arrangement.precision:
         bundle.precision = Precision(arrangement.precision, bundle.precision.device)  # type: ignore[arg-type]
+    for network in (bundle.gen, bundle.disc):
+        guard(network, on=arrangement.precision == "bf16" and bundle.precision.device.type == "cpu")
     bundle.arrange(_LAYOUTS[arrangement.layout])
 
 

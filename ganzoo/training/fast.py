@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,12 +25,16 @@ from ganzoo.training import convolving
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import chosen_once
 from ganzoo.training.compiling import compiled
-from ganzoo.training.trial import gain, passes
+from ganzoo.training.trial import difference, gain, passes
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
     from ganzoo.training.loop import Session
 
+_APART: Final = 0.3
+"""How far from float32's, relative to their norm, samples, logits and gradients may be: bfloat16's own error is some
+percent in ordinary networks."""
+_FAILED: Final = "could not be computed"
 _FEW: Final = 100_000
 """Weights below which the arithmetic is not."""
 
@@ -151,23 +156,52 @@ def _choose(session: Session, machine: Machine) -> dict[str, Any]:
     def valid(found: dict[str, Any]) -> bool:
         return Arrangement(*found["chosen"]) in open_to and isinstance(found["reason"], str)
 
-    return chosen_once(
-        session, machine, {"open_to": open_to}, valid, lambda: _verdict(_measure(session, open_to), open_to)
-    )
+    def measure() -> dict[str, Any]:
+        sound, why = _sound(session, open_to)
+        said: dict[str, Any] = {"chosen": plain, "reason": ""}
+        if len(sound) > 1:
+            said = _verdict(_measure(session, sound), sound)
+        passing = {"passing": True} if _FAILED in why else {}
+        return {**said, **passing, "reason": "; ".join(filter(None, (said["reason"], why)))}
+
+    return chosen_once(session, machine, {"open_to": open_to}, valid, measure)
+
+
+def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arrangement], str]:
+    """The arrangements whose arithmetic computes what float32 does, about, and which is left out and why."""
+    plain = open_to[0]
+    for precision in {each.precision for each in open_to} - {plain.precision}:
+        ways = [functools.partial(arrange, session.bundle, way) for way in (plain, plain._replace(precision=precision))]
+        apart = difference(session, ways)
+        if not apart <= _APART:  # NaN where it could not be computed at all
+            words = f"compute other numbers than in {plain.precision} (by {apart:.0%})"
+            if not math.isfinite(apart):
+                words = _FAILED if math.isnan(apart) else "compute numbers that are not finite"
+            left = [each for each in open_to if each.precision != precision]
+            return left, f"{precision} is left out: with it these networks {words}"
+    return list(open_to), ""
 
 
 def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangement]) -> dict[str, Any]:
-    """The quickest arrangement, if it gains enough over the plain one."""
+    """The quickest arrangement, if it gains enough over the plain one.
+
+    Where one failed, what is chosen holds for this run only (``passing``): the cause may be gone the next time.
+    """
     plain = open_to[0]
     if plain not in seconds:
-        return {"chosen": plain, "reason": "nothing could be measured"}
+        return {"chosen": plain, "reason": "nothing could be measured", "passing": True}
     gains = {each: gain(seconds[plain], times) for each, times in seconds.items()}
     best = max(gains, key=lambda each: gains[each])
+    tried = " or ".join(", ".join(each) for each in seconds if each != plain)
+    failed = " and ".join(", ".join(each) for each in open_to if each not in seconds)
+    words = f"{tried} was measured here and gains less than {decisions.GAIN - 1:.0%}" if tried else ""
     if gains[best] >= decisions.GAIN:
         words = f"{', '.join(best)} was {gains[best]:.2f} times as fast as {', '.join(plain)} when measured here"
-        return {"chosen": best, "reason": words}
-    tried = " or ".join(dict.fromkeys(", ".join(each) for each in open_to[1:]))
-    return {"chosen": plain, "reason": f"{tried} was measured here and gains less than {decisions.GAIN - 1:.0%}"}
+    else:
+        best = plain
+    if failed:
+        return {"chosen": best, "reason": f"{words}{'; ' * bool(words)}{failed} failed here", "passing": True}
+    return {"chosen": best, "reason": words}
 
 
 def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arrangement]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import torch
+from torch import Tensor
 
 from ganzoo.data import DataStream
 from ganzoo.nn import Batch, Bundle, Solo
 from ganzoo.nn.buffers import KeptState
-from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.bundle import Side, derive_seed
 from ganzoo.training import state
 
 if TYPE_CHECKING:
@@ -24,6 +26,11 @@ _ROUNDS: Final = (4, 12)
 _BUDGET: Final = 0.5
 """Seconds after which there are no more rounds than the fewest."""
 _WARM: Final = 2
+_ALIKE: Final = 16
+"""Samples with which two ways are compared."""
+_TINY: Final = 1e-12
+_HUGE: Final = 1e30
+_PIECES: Final = 4
 Way = TypeVar("Way", bound=Hashable)
 
 
@@ -78,6 +85,70 @@ def passes(session: Session, ways: Mapping[Way, Callable[[], None]]) -> dict[Way
         kept.put_back()
         state.restore_random(random)
     return seconds
+
+
+def difference(session: Session, ways: Sequence[Callable[[], None]]) -> float:
+    """How far apart two ways of computing the same step are, the networks being left as they were, in the first way.
+
+    Returns:
+        the largest relative difference of samples, logits, and both gradients; infinite where numbers are not finite,
+        NaN where one of the two could not be computed.
+    """
+    bundle, device = session.bundle, session.device
+    sides = (bundle.gen_side, bundle.disc_side)
+    seed = derive_seed(session.settings.seed, "trial")
+    real = DataStream(session.dataset, min(_ALIKE, session.settings.batch_size), seed, device).next()
+    kept, random, together = KeptState(sides), state.random_state(), bundle.communication
+    bundle.communication = Solo()
+    found: list[list[Tensor]] = []
+    try:
+        for prepare in ways:
+            prepare()
+            bundle.begin(0)
+            if device.type == "cpu":
+                _litter()
+            fake = bundle.generate(len(real.x), real.y)
+            seen = bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
+            bundle.backward(bundle.disc_side, torch.stack(list(bundle.discriminator_terms(seen).values())).sum())
+            values = [
+                fake.x.detach(),
+                seen.real_logits.detach(),
+                seen.fake_logits.detach(),
+                _gradient(bundle.disc_side),
+            ]
+            terms = bundle.loss.generator_terms(bundle.generator_pass(fake, real if bundle.loss.uses_real else None))
+            bundle.backward(bundle.gen_side, torch.stack(list(terms.values())).sum())
+            found.append([*values, _gradient(bundle.gen_side)])
+            kept.put_back()
+    except Exception:
+        return math.nan
+    finally:
+        bundle.communication = together
+        for side in sides:
+            side.optimizer.zero_grad(set_to_none=True)
+        ways[0]()
+        kept.put_back()
+        state.restore_random(random)
+    apart = [_norm(mine - its) / _norm(its).clamp_min(_TINY) for its, mine in zip(*found, strict=True)]
+    largest = torch.stack(apart).nan_to_num(math.inf, math.inf).max()
+    return float(largest)
+
+
+def _gradient(side: Side) -> Tensor:
+    """Of all parameters of a side, in one vector."""
+    return torch.cat([torch.zeros(1), *(p.grad.flatten().float().cpu() for p in side.trainable if p.grad is not None)])
+
+
+def _norm(value: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(value.double().cpu())
+    return norm
+
+
+def _litter() -> None:
+    """Leave large numbers in the memory that is handed out next: who reads what nobody wrote is found out so."""
+    for size in (2**power for power in range(6, 22)):
+        some = [torch.full((size,), _HUGE) for _ in range(_PIECES)]
+        del some
 
 
 def _pass(bundle: Bundle, real: Batch, device: torch.device) -> float:
