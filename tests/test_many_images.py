@@ -55,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCach
 def forget() -> None:
     """What this process knows of folders, as if it were a new one."""
     index_module._KNOWN.clear()
-    sys.modules["ganzoo_datasets.folder_source"].__dict__["_look"].cache_clear()
+    sys.modules["ganzoo_datasets.folder_source"].__dict__["_FOUND"].clear()
 
 
 def save(path: Path, seed: int, size: tuple[int, int] = (20, 18)) -> None:

@@ -21,7 +21,7 @@ _LOG: Final = logging.getLogger("ganzoo")
 Kind = Literal["index", "pixels"]
 Kept = tuple[dict[str, Array], dict[str, str]]
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Of what is kept and how it is made; a change makes every older file unknown."""
 LIMIT: Final = 16 * 10**9
 """Bytes that all files together may take."""

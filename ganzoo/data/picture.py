@@ -28,6 +28,8 @@ _FORMATS: Final = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM")
 _MAX_PIXELS: Final = 2**26
 _LARGE: Final = 2**22
 _STRIP: Final = 64
+_SLACK: Final = 1e-3
+"""How far below black numbers may be, by white: what arithmetic leaves."""
 _TURNING: Final = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 """What announces in a PNG that it may be turned; these words are never compressed."""
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -49,11 +51,27 @@ def decode(data: bytes, shape: tuple[int, int, int], fit: Fit = "crop") -> Pixel
         if fit == "crop":
             flat = ImageOps.fit(flat, (width, height), resample)
         elif fit == "pad":
-            flat = ImageOps.pad(flat, (width, height), resample)
+            flat = _padded(flat, (width, height))
         else:
             flat = flat.resize((width, height), resample)
     array: Pixels = np.asarray(flat)
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
+
+
+def _padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The whole image, as large as it fits, on black; of a very long one at least a line is left."""
+    from PIL import Image, ImageOps
+
+    if image.width * size[1] > image.height * size[0]:
+        inner = size[0], max(1, round(image.height / image.width * size[0]))
+    else:
+        inner = max(1, round(image.width / image.height * size[1])), size[1]
+    if 1 not in inner:
+        return ImageOps.pad(image, size, Image.Resampling.LANCZOS)
+    canvas = Image.new(image.mode, size)
+    place = round((size[0] - inner[0]) * 0.5), round((size[1] - inner[1]) * 0.5)
+    canvas.paste(image.resize(inner, Image.Resampling.LANCZOS), place)
+    return canvas
 
 
 @contextmanager
@@ -95,6 +113,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite")
     top = (255.0 if values.max() > 1 else 1.0) if image.mode == "F" else 65535.0
+    if values.min() < -_SLACK * top:
+        raise ValueError(f"it has pixels from {values.min():g} to {values.max():g}, where 0 to {top:g} was expected")
     pixels = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _STRIP):  # float64 of a whole large image would take gigabytes
         rows = slice(start, start + _STRIP)

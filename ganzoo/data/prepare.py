@@ -27,7 +27,7 @@ from ganzoo.data.arrays import Array, pack_header, write_arrays
 from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
 from ganzoo.data.dataset import ArrayDataset, Dataset
 from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
-from ganzoo.data.images import report_bad
+from ganzoo.data.images import refusal, report_bad
 from ganzoo.data.index import index_of
 from ganzoo.data.kept import key_of
 from ganzoo.data.picture import Pixels
@@ -82,16 +82,22 @@ def from_files(
 ) -> Original:
     """A folder or zip of images, each decoded once."""
     bad: dict[str, str] = {}
+    index = index_of(files)
+    if on_bad_image == "refuse":
+        for name, reason in index.bad.items():
+            raise refusal(files, name, reason)
 
     def images(start: int) -> Images:
-        for numbers, piece in decode_in_order(files, np.arange(start, len(files)), decoders):
-            note(files, numbers, piece, on_bad_image)
-            bad.update({files.names[int(numbers[at])]: reason for at, (reason, _) in piece.bad.items()})
-            yield piece.pixels, numbers[piece.good]
+        try:
+            for numbers, piece in decode_in_order(files, np.arange(start, len(files)), decoders):
+                note(files, numbers, piece, on_bad_image)
+                bad.update({files.names[int(numbers[at])]: reason for at, (reason, _) in piece.bad.items()})
+                yield piece.pixels, numbers[piece.good]
+        finally:
+            index.keep()
 
     def finish() -> None:
-        index_of(files).keep()
-        report_bad(files, bad)
+        report_bad(files, {**index.bad, **bad})
 
     labelled = spec.num_classes is not None and files.labels is not None
     return Original(
@@ -101,7 +107,7 @@ def from_files(
         np.array(files.labels, np.int64) if labelled else None,
         files.classes if labelled else (),
         source,
-        key_of(list=files.digest, fit=decoders.fit, source=dict(source)) if files.digest else "",
+        key_of(list=files.digest, fit=decoders.fit) if files.digest else "",
         finish,
     )
 
@@ -128,7 +134,7 @@ def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
         made = hashlib.sha256(np.ascontiguousarray(dataset.samples.numpy()).data)
         made.update(b"" if labels is None else labels.cpu().numpy().tobytes())
         told = made.hexdigest()
-    digest = key_of(data=told, source=dict(source)) if told else ""
+    digest = key_of(data=told) if told else ""
     known = None if labels is None else labels.cpu().numpy()
     return Original(dataset.spec, length, images, known, dataset.classes, source, digest)
 
@@ -183,7 +189,9 @@ def _same_as(out: Path, made: _Making) -> Copy:
     if is_copy(out) and made.key and read_copy(out).source.get("key") == made.key:
         return read_copy(out)
     why = "was not made from the same images, or these have been touched since"
-    if not made.key:
+    if not is_copy(out):
+        why = "is no prepared copy"
+    elif not made.key:
         why = "nothing tells whether it was made from the same images"
     raise UsageError(f"{out} is there already, and {why}: choose another name, or remove it.")
 

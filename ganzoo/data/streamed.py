@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.api import GanzooError, Spec
+from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.data.arrays import Array
 from ganzoo.data.augment import Augment
 from ganzoo.data.dataset import Dataset, Pending, sent
@@ -45,7 +45,7 @@ class StreamedImages(Dataset):
         augment: flips and crops for a stream to make.
 
     Raises:
-        UsageError: an image cannot be read and is not to be skipped, or none can.
+        UsageError: an image cannot be read and is not to be skipped, or none can, or the spec is not of these images.
     """
 
     length: int
@@ -59,6 +59,13 @@ class StreamedImages(Dataset):
         augment: Augment | None = None,
     ) -> None:
         super().__init__(spec)
+        if spec.shape != decoders.shape:
+            has, wants = ("x".join(map(str, shape)) for shape in (decoders.shape, spec.shape))
+            raise UsageError(f"The images of {files.path} are brought to {has}, and {wants} are asked for.")
+        if spec.num_classes and files.labels is None:
+            raise UsageError(
+                f"The images of {files.path} have no labels, and {spec.num_classes} classes are asked for."
+            )
         if augment:
             augment.check(spec)
             self.augment = augment

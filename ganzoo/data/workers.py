@@ -56,10 +56,10 @@ class Piece(NamedTuple):
 
 def workers_wanted(asked: int | None) -> int:
     """How many processes decode for each process of a run: a fair part of the processor unless asked otherwise."""
-    if asked is not None:
-        return asked
     if multiprocessing.current_process().daemon:  # such a process may not start others
         return 0
+    if asked is not None:
+        return asked
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(_MOST, count // processes.place().local_world)
 

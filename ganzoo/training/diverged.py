@@ -55,6 +55,10 @@ def diverged(session: Session, good: Snapshot) -> DivergedError:
         means, command = "the data are at fault, not the training", f"ganzoo show dataset/{run.config.data.name}"
     else:
         means, command = advice.meaning("non-finite"), advice.to_try("non-finite", run.config, run.spec)
+        arithmetic = session.bundle.precision.name
+        full = None if arithmetic == "fp32" else advice.changed(run.config, {"run.precision": "fp32"}, run.spec)
+        if full:
+            means, command = f"{arithmetic} has too few digits for these networks, or {means}", full
     message = f"{seen}; {kept}; usually {means}; try: {command}"
     session.keeper.line({"step": step, "event": "non-finite", "message": message})
     return DivergedError(message)

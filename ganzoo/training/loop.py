@@ -72,6 +72,7 @@ class Session:
         self.ending = Ending(self, self.stop)
         config, spec = run.config, run.spec
         self.settings = config.run
+        state.seed_random(self.settings.seed, "begin")
         with together.first_ahead():
             self.dataset: Dataset = build(config.data, spec).to(device)
         self.stream = DataStream(
@@ -106,6 +107,7 @@ class Session:
         self._drawn = self._scored = -1
         self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
         self.scoring = self._make_scoring()
+        state.seed_random(self.settings.seed, "steps", together.rank)
         self.policy = Policy(self)
         self._monitor = self._make_monitor()
         if together.world == 1:  # several processes could not leave in the middle of a step alike

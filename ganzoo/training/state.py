@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError
+from ganzoo.nn.bundle import derive_seed
 from ganzoo.training import checkpoint
 from ganzoo.training.alike import checksum
 from ganzoo.training.checkpoint import Snapshot
@@ -141,6 +142,16 @@ def random_state() -> dict[str, Any]:
         name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
         state["numpy"] = [str(name), [int(key) for key in keys], int(position), int(has_gauss), float(cached)]
     return state
+
+
+def seed_random(*words: object) -> None:
+    """Seed Python's and NumPy's global generators, so that plugins which use them follow from the run's seed, too."""
+    seed = derive_seed("python", *words)
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        import numpy as np
+
+        np.random.seed(seed % 2**32)
 
 
 def restore_random(state: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ Pixels are kept as uint8. Other integers must be in 0 .. 255; floats are scaled 
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ _SAMPLES: Final = ("images", "x", "arr_0", "x_train")
 _LABELS: Final = ("labels", "y", "y_train")
 _RANGES: Final = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 _SLACK: Final = 1e-3
+_NAMED: Final = 5
+_LOG: Final = logging.getLogger("ganzoo")
 _INTEGERS: Final = ("b", "u", "i")
 _MAX_CHANNELS: Final = 4
 _MAX_UNPACKED: Final = 256 * 2**20
@@ -55,7 +58,11 @@ class NpzSource:
         if not self.spec.is_image:
             if not np.isfinite(array).all():
                 raise UsageError(f"{where} holds numbers that are not finite; remove those points.")
-            return array.astype(np.float32), labels
+            with np.errstate(over="ignore"):
+                points = array.astype(np.float32)
+            if not np.isfinite(points).all():
+                raise UsageError(f"{where} holds numbers beyond float32 (3.4e38); scale them.")
+            return points, labels
         pixels = _pixels(array, where)
         if self.channels_last:
             pixels = pixels.transpose(0, 3, 1, 2)
@@ -145,10 +152,17 @@ def _count_classes(path: Path, name: str, samples: int) -> int:
             f"{where} has the shape {header.shape} of {header.dtype}; labels of {samples} samples are ({samples},) "
             "of integers."
         )
-    labels = _load_labels(path, name)
-    if labels.min() < 0 or labels.max() >= samples:
-        raise UsageError(f"{where} has labels from {labels.min()} to {labels.max()}; number the classes from 0.")
-    return int(labels.max()) + 1
+    labels = _load(path, name)
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= samples:
+        why = "" if low < 0 else f", which would be more classes than its {samples} samples"
+        raise UsageError(f"{where} has labels from {low} to {high}{why}; number the classes from 0 without gaps.")
+    seen = np.bincount(labels.reshape(-1).astype(np.int64))
+    empty = np.flatnonzero(seen == 0)
+    if len(empty):
+        which = ", ".join(map(str, empty[:_NAMED])) + ", ..." * (len(empty) > _NAMED)
+        _LOG.warning("%s has no sample of the classes %s; number the classes from 0 without gaps.", where, which)
+    return high + 1
 
 
 def _load_labels(path: Path, name: str) -> Array:

@@ -48,8 +48,9 @@ def _adam(parameter: Tensor, gradient: Tensor, moments: Moments, group: Mapping[
     count = moments.get("step", gradient.new_zeros(())) + 1
     first = beta1 * moments.get("exp_avg", 0.0) + (1 - beta1) * gradient
     second = beta2 * moments.get("exp_avg_sq", 0.0) + (1 - beta2) * gradient.square()
-    # A fused optimiser counts on the device, and there it stays: the host does not wait for it.
-    n = count.to(gradient.device, gradient.dtype, non_blocking=gradient.is_cuda)
+    # One number stays where the optimiser counts, on the host or, if it is fused, on the device: nobody waits for it.
+    where = gradient.device if count.dim() else count.device
+    n = count.to(where, gradient.dtype, non_blocking=gradient.is_cuda)
     denominator = (second / _bias(beta2, n) + eps**2).sqrt() + eps
     moved = parameter - lr / _bias(beta1, n) * first / denominator
     return moved, {"step": count, "exp_avg": first, "exp_avg_sq": second}
