@@ -27,8 +27,11 @@ def import_file(path: Path) -> ModuleType:
     """Import a file, under the name that it has without its ending.
 
     Raises:
-        GanzooError: there is no such file.
+        GanzooError: there is no such file, or its name cannot be a module's.
     """
+    if not path.stem.isidentifier() or path.stem in sys.stdlib_module_names:
+        why = "is that of a module of Python" if path.stem.isidentifier() else "has more than letters, digits and _"
+        raise GanzooError(f"the name of the file {path.name} {why}; rename it")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None or not path.is_file():
         raise GanzooError(f"there is no file {path}")

@@ -111,6 +111,10 @@ class Plugins(Sequence[Plugin]):
         if {found.name, found.dist} & disabled or ("*" in disabled and found.dist != HOME):
             return replace(plugin, status="disabled", reason="switched off by GANZOO_DISABLE_PLUGINS")
         key = f"{found.dist}:{found.name}"
+        if self._manager.has_plugin(key):
+            return replace(
+                plugin, status="broken", reason=f"another one has the name {found.name} too; rename its file"
+            )
         try:
             module = found.load()
             hooks = check_hooks(module, self._manager)
@@ -184,7 +188,7 @@ def add_local(modules_or_files: Sequence[str]) -> None:
     known = [*words("GANZOO_PLUGINS"), *modules_or_files]
     os.environ["GANZOO_PLUGINS"] = ",".join(dict.fromkeys(known))
     if modules_or_files and "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+        sys.path.append(str(Path.cwd()))  # at the end: a file of ours must not stand in for a module of Python
     loaded.cache_clear()
     wanted = {Path(value).stem if value.endswith(".py") else value for value in modules_or_files}
     for plugin in loaded().broken():

@@ -216,7 +216,7 @@ def put(record: dict[str, Any], path: str, value: Any) -> None:
     ("path", "value", "kind", "words"),
     [
         ("generator/id", "ganzoo/no-such", MissingError, "upgrade it"),
-        ("generator/id", "acme/dcgan", MissingError, "of the plugin 'acme'.*if you trust its author"),
+        ("generator/id", "acme/dcgan", MissingError, "of the plugin 'acme'.*add -p FILE"),
         ("generator", ACME, MissingError, "of the plugin 'ganzoo-acme', .* 'pip install ganzoo-acme'"),
         ("generator/id", "no-such", MissingError, "There is no generator 'no-such'"),
         ("generator/id", "os:system", GanzooError, "can name installed components only, not 'os:system'"),

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,11 @@ from ganzoo.cli import main
 from ganzoo.data import ArrayDataset, decode_images, list_images, memory
 from ganzoo.data.images import _spread, choose_shape, common_shape, decode_all
 from ganzoo.data.index import ImageIndex
+from ganzoo.data.picture import decode
 from ganzoo.data.stream import DataStream
 from ganzoo.errors import GanzooError, Interrupted, UsageError
 from ganzoo.registry import build, registry
+from ganzoo.training import checkpoint
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs the links and names of POSIX")
 
@@ -300,3 +303,35 @@ def test_a_run_that_goes_on_with_other_data_says_so(tmp_path: Path, caplog: pyte
     save(tmp_path / "p" / "new.png", 9)
     ganzoo.train({"device": "cpu"}, resume=run.path, steps=4)
     assert "Warning: The data set has 9 samples now, and had 8 when " in caplog.text
+
+
+def test_images_that_come_between_two_requests_are_seen(tmp_path: Path) -> None:
+    def add(name: str, *numbers: int) -> None:
+        for number in numbers:
+            save(tmp_path / "photos" / name / f"{number}.png", number, size=(16, 16))
+
+    add("a", 1, 2, 3)
+    add("b", 1, 2, 3)
+    settings = {"data": "folder", "data.path": tmp_path / "photos", "run.out": tmp_path / "runs", "run.steps": 1}
+    small = {"gen.width": 8, "disc.width": 8, "run.batch_size": 4}
+    with pytest.raises(UsageError, match="gradient penalty"):
+        ganzoo.train({**settings, "loss": "wgan-gp", "disc.norm": "batch"})
+    add("a", *range(4, 10))
+    run = ganzoo.train({**settings, **small})
+    assert checkpoint.load(run.checkpoints / checkpoint.name_of(1)).state["samples"] == 12
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 3), (3, 400), (2000, 5), (200, 100), (64, 64)])
+def test_padded_images_of_any_length_are_seen(width: int, height: int) -> None:
+    file = BytesIO()
+    Image.new("L", (width, height), 200).save(file, "PNG")
+    pixels = decode(file.getvalue(), (1, 64, 64), "pad")
+    assert pixels.max() == 200
+    assert (pixels[0].max(1) == 200).sum() == max(1, round(64 * min(1, height / width)))
+
+
+def test_floats_below_black_are_told_of() -> None:
+    file = BytesIO()
+    Image.fromarray(np.linspace(-1, 1, 256, dtype=np.float32).reshape(16, 16)).save(file, "TIFF")
+    with pytest.raises(ValueError, match="it has pixels from -1 to 1, where 0 to 1 was expected"):
+        decode(file.getvalue(), (1, 16, 16))

@@ -188,8 +188,8 @@ def report_bad(files: ImageFiles, bad: Mapping[str, str]) -> None:
     if len(bad) == len(files):
         raise UsageError(f"None of the {len(files)} images in {files.path} can be read; {_named(bad)}.")
     if bad:
-        were = "image was" if len(bad) == 1 else "images were"
-        _LOG.warning("%d of %d %s left out of %s: %s.", len(bad), len(files), were, files.path, _named(bad))
+        were = "was" if len(bad) == 1 else "were"
+        _LOG.warning("%d of %d images %s left out of %s: %s.", len(bad), len(files), were, files.path, _named(bad))
 
 
 def refusal(files: ImageFiles, name: str, reason: str, *, may_skip: bool = True) -> UsageError:

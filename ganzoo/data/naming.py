@@ -24,7 +24,7 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     except RuntimeError:  # ~name of a user who is not here; it may be the name of a file
         path = Path(value)
     has_separator = os.sep in value or "/" in value
-    if value == "auto" or not (has_separator or path.exists()):
+    if value == "auto" or not (has_separator or path.exists() or path.suffix.lower() in _ARCHIVES):
         return {"data": value}
     try:
         registry().get("dataset", value)
@@ -37,5 +37,5 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
             raise UsageError(one_image(value)) from None
         if name is None:
             raise UsageError(f"{flag} takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
-        return {"data": name, "data.path": value}
+        return {"data": name, "data.path": str(path.absolute()) if str(path).startswith("~") else value}
     return {"data": value}

@@ -44,6 +44,11 @@ class Generator(nn.Module, ABC):
         """
 
 
+def prior_of(gen: Generator) -> str:
+    """The distribution of a generator's latents: ``normal``, ``uniform``, or ``own`` if it draws them by itself."""
+    return gen.prior if type(gen).latent is Generator.latent else "own"
+
+
 class Discriminator(nn.Module, ABC):
     """Tells real from generated samples; also called the critic. Built as ``Target(config, spec)``.
 

@@ -90,6 +90,7 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
     image = len(spec["shape"]) == 3
     tags = dict.fromkeys(["gan", "generative-adversarial-network", "pytorch", name, *([data] if data else [])])
     size = ", ".join(map(str, [16, *spec["shape"]]))
+    prior = _table(record, "latent").get("prior")
     return _CARD.format(
         pipeline="pipeline_tag: unconditional-image-generation\n" if image and not conditional else "",
         tags="\n".join(f"- {tag}" for tag in tags),
@@ -103,7 +104,7 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
             result=f"[{size}]" + (" in [-1, 1]" if image else ""),
         ),
         dim=_word(_table(record, "latent").get("dim", "some")),
-        prior=_word(_table(record, "latent").get("prior", "generator's own")),
+        prior="generator's own" if prior in (None, "own") else _word(prior),
         scores="\n".join(_scores(results)) if results else "No score was computed for this export.",
         training="\n".join(_training(record) if run else _imported(_table(record, "imported_from"))),
     )

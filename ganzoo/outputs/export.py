@@ -20,6 +20,7 @@ from ganzoo.evaluation.result import FILE as RESULTS
 from ganzoo.evaluation.result import Result, append_result
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn import Discriminator, Generator
+from ganzoo.nn.contracts import prior_of
 from ganzoo.nn.weights import content_hash, layouts, save_tensors
 from ganzoo.options import jsonable, options_of
 from ganzoo.outputs.card import CARD, card
@@ -154,7 +155,7 @@ def _record(gen: Choice, spec: Spec, network: Generator) -> dict[str, Any]:
         "format": EXPORT_FORMAT,
         "generator": _part(gen),
         "spec": {"shape": list(spec.shape), "num_classes": spec.num_classes},
-        "latent": {"dim": network.latent_dim, "prior": network.prior},
+        "latent": {"dim": network.latent_dim, "prior": prior_of(network)},
         "range": [-1, 1] if spec.is_image else None,
         "versions": {"ganzoo": __version__, "torch": str(torch.__version__)},
     }

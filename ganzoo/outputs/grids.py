@@ -15,7 +15,6 @@ from torch import Tensor
 from ganzoo.data.pixels import from_unit
 from ganzoo.errors import UsageError
 from ganzoo.files import write_bytes
-from ganzoo.nn import Prior
 
 Extent = tuple[float, float, float, float]
 """Left, right, bottom and top of a scatter plot."""
@@ -182,10 +181,10 @@ def slerp(z0: Tensor, z1: Tensor, t: float | Tensor) -> Tensor:
     return torch.where(flat, (1 - t) * start + t * end, mixed).to(z0.dtype)
 
 
-def strips(z0: Tensor, z1: Tensor, steps: int, prior: Prior) -> Tensor:
+def strips(z0: Tensor, z1: Tensor, steps: int, prior: str) -> Tensor:
     """Latents ``[B * steps, d]``: for each pair of ``z0, z1 [B, d]`` the way from one to the other, ends included.
 
-    On a great circle for the normal prior; on a straight line, which stays in the cube, for the uniform one.
+    On a great circle for the normal prior; on a straight line, which stays in the cube, for the uniform one and others.
     """
     t = torch.linspace(0, 1, steps, dtype=torch.float64).view(1, -1, 1)
     start, end = z0.unsqueeze(1), z1.unsqueeze(1)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.nn import Generator
+from ganzoo.nn.contracts import prior_of
 from ganzoo.outputs.grids import PICTURES, grid, save_grid, save_picture, strips
 from ganzoo.outputs.source import Say, Source, open_source
 
@@ -131,7 +132,7 @@ def sample_to(
         columns = min(columns or _STRIP, n)
         rows = math.ceil(n / columns)
         start, end = latents(gen, 2 * rows, seed).chunk(2)
-        z = strips(start, end, columns, gen.prior)[:n]
+        z = strips(start, end, columns, prior_of(gen))[:n]
         of_rows = labels_for(opened, rows, label)
         labels = None if of_rows is None else of_rows.repeat_interleave(columns)[:n]
     else:

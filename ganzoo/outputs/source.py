@@ -24,6 +24,7 @@ from ganzoo import __version__
 from ganzoo.api import CONDITIONAL, Choice, Kind, Spec
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.nn import Discriminator, Generator
+from ganzoo.nn.contracts import prior_of
 from ganzoo.nn.weights import content_hash, layouts, load_tensors, metadata_of
 from ganzoo.plugins import HOME
 from ganzoo.registry import build, registry
@@ -93,7 +94,7 @@ class Source:
         if not isinstance(gen, Generator):
             raise GanzooError(f"{self.gen.id} is no Generator; this is for the plugin's author to mend.")
         latent = self.record.get("latent")
-        if latent is not None and latent != {"dim": gen.latent_dim, "prior": gen.prior}:
+        if latent is not None and latent != {"dim": gen.latent_dim, "prior": prior_of(gen)}:
             raise GanzooError(
                 f"{self.path / CONFIG} describes latents ({latent!r:.80}) that its generator {self.gen.id} does not "
                 f"take ({gen.latent_dim} numbers, {gen.prior}); the file was altered, or the plugin has changed."
@@ -320,10 +321,16 @@ def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, 
     if namespace == HOME:
         return MissingError(f"{file} needs the {kind} {name!r}, which ganzoo {__version__} does not have; upgrade it.")
     plugin = table.get("plugin")
-    named = plugin.get("distribution") if isinstance(plugin, dict) else None
+    told = plugin if isinstance(plugin, dict) else {}
+    named = told.get("distribution")
     known = isinstance(named, str) and _DISTRIBUTION.fullmatch(named) and named.removeprefix("ganzoo-") == namespace
-    dist = named if known else namespace
+    # What was a file has no version, and its name on an index of packages may be somebody else's.
+    remedy = "add -p FILE with the file that it is in"
+    if known and told.get("version") != "":
+        remedy = (
+            f"if you trust its author, install it with 'pip install {named}', or add -p FILE if it is a file of yours"
+        )
     return MissingError(
-        f"{file} needs the {kind} {name!r} of the plugin {dist!r}, which is not installed; if you trust its author, "
-        f"install it with 'pip install {dist}', or add -p FILE if it is a file of yours."
+        f"{file} needs the {kind} {name!r} of the plugin {named if known else namespace!r}, which is not installed; "
+        f"{remedy}."
     )

@@ -16,7 +16,9 @@ class FolderConfig:
     """Options of ``folder``."""
 
     path: Path | None = option(None, help="Folder or zip of images.")
-    size: int | None = option(None, min=4, help="Height and width; none: what suits the images, at most 64.")
+    size: int | None = option(
+        None, min=4, help="Height and width; none: the images' own up to 128, if all agree, else at most 64."
+    )
     channels: Channels = option("auto", help="One channel or three; auto: one if all images looked at are grey.")
     fit: Fit = option("crop", help="Other proportions: cut the middle out, add black, or distort.")
     labels: bool = option(True, help="Whether sub-folders, if there are at least two, are classes.")
