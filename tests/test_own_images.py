@@ -214,7 +214,7 @@ def test_a_bad_image_leaves_no_run_behind_and_may_be_skipped(
     assert f"The image class 1/{bad.name} in" in capsys.readouterr().err
     assert list((tmp_path / "runs").iterdir()) == []
     assert main([*line, "--on-bad-image", "skip"]) == 0
-    assert f"1 of 300 image was left out of {root}: class 1/{bad.name} (" in capsys.readouterr().err
+    assert f"1 of 300 images was left out of {root}: class 1/{bad.name} (" in capsys.readouterr().err
 
 
 def test_an_npz_may_be_resized(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from installing import installed
+from running import POINTS, weights
 from torch import Tensor, nn
 
 import ganzoo
@@ -276,3 +278,35 @@ def test_a_sweep_begun_with_a_file_says_which(tmp_path: Path, capsys: pytest.Cap
 def test_betas_that_keep_a_moment_for_ever_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"The betas 0\.5,1\.0 never change a moment of adam"):
         ganzoo.train({**SMALL, "out": tmp_path, "steps": 1, "device": "cpu", "optim.betas": (0.5, 1.0)})
+
+
+CHANCE = """
+import random
+import numpy as np
+from ganzoo.api import Component, hookimpl
+from ganzoo.nn import Loss
+
+class Chance(Loss):
+    def discriminator(self, real, fake):
+        return (random.random() + np.random.rand()) * (fake.mean() - real.mean())
+
+    def generator(self, fake, real=None):
+        return -fake.mean()
+
+@hookimpl
+def ganzoo_components():
+    yield Component("loss", "chance", target="chance_part:Chance", summary="Draws from Python and NumPy.")
+"""
+
+
+def test_random_numbers_of_python_and_numpy_follow_from_the_seed(tmp_path: Path) -> None:
+    (tmp_path / "chance_part.py").write_text(CHANCE, encoding="utf-8")
+    with installed(str(tmp_path / "chance_part.py")):
+        settings = {**POINTS, "loss": "chance", "run.out": tmp_path / "runs", "run.checkpoint_every": 2}
+        runs = {}
+        for name, seed, steps in (("one", 0, 4), ("two", 0, 4), ("other", 1, 4), ("half", 0, 2)):
+            random.seed(name)
+            runs[name] = ganzoo.train({**settings, "run.seed": seed, "run.steps": steps, "run.name": name})
+        ganzoo.train({}, resume=runs["half"].path, steps=4)
+    assert weights(runs["one"], 4) == weights(runs["two"], 4) == weights(runs["half"], 4)
+    assert weights(runs["one"], 4) != weights(runs["other"], 4)
