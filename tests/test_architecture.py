@@ -36,6 +36,7 @@ SIDEWAYS = {
     ("registry", "plugins"),
     ("hooks", "hookspecs"),
     ("launching", "alive"),
+    ("launching", "files"),
     ("launching", "processes"),
     ("plugins", "hooks"),
     ("blame", "plugins"),

@@ -249,6 +249,7 @@ class Session:
         if look:
             self._watch()
 
+    @state.same_random()
     def score(self) -> None:
         """Score the generator; if it is the best one so far, save it and let the run's best checkpoint be that."""
         if self.scoring is None or self.policy.check(thorough=True):
@@ -269,6 +270,7 @@ class Session:
         self._drawn = self.step
         self.observers.call("samples", run=self.run, step=self.step, images=images)
 
+    @state.same_random()
     @torch.inference_mode()
     def fixed_samples(self) -> Tensor:
         """The fixed latents through the averaged generator: ``[n, *shape]`` float32 on the CPU."""

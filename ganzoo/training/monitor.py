@@ -22,6 +22,7 @@ from ganzoo.data import Dataset, DataStream
 from ganzoo.nn import Bundle
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.training import advice
+from ganzoo.training.state import same_random
 from ganzoo.training.vitals import BATCH, Examiner, Vitals
 
 _SOON, _LATE, _SHARE = 50, 250, 0.1
@@ -212,7 +213,8 @@ class Monitor:
     def _guarded(self, function: Callable[[], T]) -> T | None:
         """A part that cannot be looked at does not end the run; it is only watched no longer."""
         try:
-            return function()
+            with same_random():
+                return function()
         except Exception as err:
             if os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0"):
                 raise

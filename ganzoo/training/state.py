@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -152,6 +153,16 @@ def seed_random(*words: object) -> None:
         import numpy as np
 
         np.random.seed(seed % 2**32)
+
+
+@contextmanager
+def same_random() -> Iterator[None]:
+    """Whatever is drawn within, Python's and NumPy's generators go on as if it had not been."""
+    before = random_state()
+    try:
+        yield
+    finally:
+        restore_random(before)
 
 
 def restore_random(state: dict[str, Any]) -> None:
