@@ -112,6 +112,16 @@ def test_the_layout_changes_no_number_beyond_its_last_bits(settings: dict[str, A
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4)  # three steps of 2e-4
 
 
+def test_weights_of_one_channel_are_laid_out_too_and_those_of_five_dimensions_are_left() -> None:
+    bundle = Session(resolve([Layer("test", {**TINY, "loss": "ns"})])).bundle
+    bundle.disc.register_parameter("five", torch.nn.Parameter(torch.ones(1, 2, 3, 4, 5)))
+    for layout in (torch.channels_last, torch.contiguous_format):
+        bundle.arrange(layout)
+        four = [p for side in (bundle.gen_side, bundle.disc_side) for p in side.parameters() if p.dim() == 4]
+        assert any(1 in p.shape[:2] for p in four)
+        assert [p.stride() for p in four] == [torch.empty(p.shape, memory_format=layout).stride() for p in four]
+
+
 def assert_strides_agree(bundle: Bundle) -> None:
     """torch's fused optimisers compute nonsense, in silence, where these differ."""
     some = 0
