@@ -219,8 +219,8 @@ class Bundle:
         for side in (self.gen_side, self.disc_side):
             for tensor in (*side.parameters(), *side.buffers()):
                 if tensor.dim() == 4:
-                    # Not by contiguous(), which leaves strides as they are where there is one channel: torch chooses its
-                    # kernels by them.
+                    # Not by contiguous(): that leaves strides as they are where there is one channel, and torch chooses
+                    # its kernels by them.
                     tensor.data = tensor.data.to(memory_format=layout)
         self._is_rearranged = layout != torch.contiguous_format
 
