@@ -15,7 +15,8 @@ from ganzoo.training.loop import Session
 from ganzoo.training.run import Run
 from measure.timing import LEAST, Result, Turn, Work, against, as_turn, take_turns
 
-ENDLESS = {"run.steps": 10**9, "run.sample_every": 0, "run.checkpoint_every": 0}
+ENDLESS = {"run.steps": 10**9, "run.sample_every": 0, "run.checkpoint_every": 0, "run.ema_ramp": 0.0}
+"""A run in its long middle: no grids, no checkpoints, and the moving average past its ramp."""
 
 
 @dataclass

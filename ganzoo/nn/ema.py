@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from ganzoo.nn.contracts import Generator
+
+_PARTS: Final = 8
+"""Of a half-life, that are averaged at least."""
+_MOST: Final = 3
+"""Steps that are taken at once at most, as a power of two."""
 
 
 class EMA:
@@ -32,6 +39,27 @@ class EMA:
         """How much of the old average stays, after ``images`` seen in all."""
         half_life = min(self.half_life, self.ramp * images) if self.ramp else self.half_life
         return 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+
+    def follow(self, gen: Generator, step: int, batch_size: int) -> None:
+        """:meth:`update` after step ``step`` (from 1), or leave it to a later step, which then counts for several.
+
+        To read and write all weights costs small networks more than a layer, and changes next to nothing where the
+        half-life is many times as long as what is taken at once. Which steps are left out depends on the step alone,
+        so a run that is resumed has the same average.
+        """
+        if step % self._at_once(step, batch_size):
+            return
+        taken = 1
+        while taken < step and (step - taken) % self._at_once(step - taken, batch_size):
+            taken += 1
+        self.update(gen, step * batch_size, taken * batch_size)
+
+    def _at_once(self, step: int, batch_size: int) -> int:
+        """How many steps are taken at once: a power of two, a small part of the half-life and of the steps so far."""
+        images = step * batch_size
+        half_life = min(self.half_life, self.ramp * images) if self.ramp else self.half_life
+        part = min(half_life / batch_size, step) / _PARTS
+        return 2 ** min(int(math.log2(part)), _MOST) if part >= 2 else 1
 
     @torch.no_grad()
     def update(self, gen: Generator, images: int, batch_size: int) -> None:

@@ -179,7 +179,7 @@ class Session:
         if self.bundle.guard is not None:
             self.bundle.guard.settle()
         if self.ema is not None:
-            self.ema.update(self.bundle.gen, self.images, settings.batch_size)
+            self.ema.follow(self.bundle.gen, self.step, settings.batch_size)
         self._history.append(metrics)
         self.observers.call("step_end", run=self.run, step=self.step, metrics=metrics)
         step = self.step
