@@ -23,7 +23,7 @@ class Net(nn.Module):
 
     def step(self) -> None:
         with torch.no_grad():
-            self.w += 1
+            self.w.add_(1)
 
 
 def averaged(net: Any, **how: Any) -> Any:
