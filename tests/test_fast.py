@@ -223,8 +223,9 @@ def test_arithmetic_that_computes_something_else_is_not_offered(
 ) -> None:
     monkeypatch.setattr(fast, "difference", lambda *_: apart)
     both = [PLAIN, LAST, Arrangement("bf16", "contiguous"), Arrangement("bf16", "channels-last")]
-    sound, why = fast._sound(Session(resolve([Layer("test", TINY)])), both)  # type: ignore[arg-type]
+    sound, why, passing = fast._sound(Session(resolve([Layer("test", TINY)])), both)  # type: ignore[arg-type]
     assert sound == (both[:2] if words else both)
+    assert passing is math.isnan(apart)
     assert why == (f"bf16 is left out: with it these networks {words}" if words else "")
 
 

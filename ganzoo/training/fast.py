@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 _APART: Final = 0.3
 """How far from float32's, relative to their norm, samples, logits and gradients may be: bfloat16's own error is some
 percent in ordinary networks."""
-_FAILED: Final = "could not be computed"
 _FEW: Final = 100_000
 """Weights below which the arithmetic is not."""
 
@@ -112,14 +111,15 @@ def settle(session: Session) -> list[Decision]:
     arrange(bundle, chosen)
     settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
     products = convolving.convolving(session, machine, chosen, lambda: _before(session, machine))
+    reasons = Arrangement(said["reason"], said["reason"])
     if products.value != decisions.PLAIN and chosen.layout != "channels-last":
         chosen = chosen._replace(layout="channels-last")
-        said["reason"] += "; channels-last for the convolutions by matrices"
+        reasons = reasons._replace(layout="convolutions by matrices want it")
     found = []
     known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
     for at, fixed in enumerate(known):
         several = len({each[at] for each in open_to}) > 1
-        found.append(Decision(fixed.name, chosen[at], said["reason"]) if several else fixed)
+        found.append(Decision(fixed.name, chosen[at], reasons[at]) if several else fixed)
     return [
         *found,
         products,
@@ -157,18 +157,22 @@ def _choose(session: Session, machine: Machine) -> dict[str, Any]:
         return Arrangement(*found["chosen"]) in open_to and isinstance(found["reason"], str)
 
     def measure() -> dict[str, Any]:
-        sound, why = _sound(session, open_to)
+        sound, why, passing = _sound(session, open_to)
         said: dict[str, Any] = {"chosen": plain, "reason": ""}
         if len(sound) > 1:
             said = _verdict(_measure(session, sound), sound)
-        passing = {"passing": True} if _FAILED in why else {}
-        return {**said, **passing, "reason": "; ".join(filter(None, (said["reason"], why)))}
+        reason = "; ".join(filter(None, (said["reason"], why)))
+        return {**said, "reason": reason, "passing": passing or said.get("passing", False)}
 
     return chosen_once(session, machine, {"open_to": open_to}, valid, measure)
 
 
-def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arrangement], str]:
-    """The arrangements whose arithmetic computes what float32 does, about, and which is left out and why."""
+def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arrangement], str, bool]:
+    """The arrangements whose arithmetic computes about what the plain one's does.
+
+    Returns:
+        them; which arithmetic is left out and why, or empty; whether it could not be computed, which may pass.
+    """
     plain = open_to[0]
     for precision in {each.precision for each in open_to} - {plain.precision}:
         ways = [functools.partial(arrange, session.bundle, way) for way in (plain, plain._replace(precision=precision))]
@@ -176,10 +180,10 @@ def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arran
         if not apart <= _APART:  # NaN where it could not be computed at all
             words = f"compute other numbers than in {plain.precision} (by {apart:.0%})"
             if not math.isfinite(apart):
-                words = _FAILED if math.isnan(apart) else "compute numbers that are not finite"
+                words = "could not be computed" if math.isnan(apart) else "compute numbers that are not finite"
             left = [each for each in open_to if each.precision != precision]
-            return left, f"{precision} is left out: with it these networks {words}"
-    return list(open_to), ""
+            return left, f"{precision} is left out: with it these networks {words}", math.isnan(apart)
+    return list(open_to), "", False
 
 
 def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangement]) -> dict[str, Any]:
