@@ -98,10 +98,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _report(err: BaseException) -> int:
     """Say what went wrong and return the exit code that stands for it."""
-    if os.environ.get("GANZOO_DEBUG", "") not in ("", "0"):
-        import traceback
+    from ganzoo.cli import terminal
 
-        traceback.print_exception(err)
+    terminal.trace(err)
     if isinstance(err, (click.Abort, KeyboardInterrupt)):
         click.echo("Interrupted.", err=True)
         return 130
@@ -110,7 +109,5 @@ def _report(err: BaseException) -> int:
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"Try '{err.ctx.command_path} --help'.", err=True)
         return err.exit_code
-    from ganzoo.cli import terminal
-
     terminal.status(f"Error: {terminal.sentence(err)}")
     return err.exit_code if isinstance(err, GanzooError) else 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -60,8 +59,7 @@ def _heard_out(function: Callable[[], T]) -> T:
     except Exception as err:
         from ganzoo.training.alone import LostError, current
 
-        if os.environ.get("GANZOO_DEBUG", "") not in ("", "0"):
-            traceback.print_exception(err)
+        terminal.trace(err)
         words = next(iter(current), None)
         of_all = isinstance(err, (UsageError, Interrupted))  # each process meets it by itself
         if words.tells(err) if words else processes.place().rank == 0 or not of_all:

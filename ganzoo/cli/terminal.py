@@ -55,6 +55,14 @@ def status(text: str) -> None:
     click.echo(printable(text, keep="\n"), err=True)
 
 
+def trace(err: BaseException) -> None:
+    """Print the traceback of an error where ``GANZOO_DEBUG`` asks for it."""
+    if os.environ.get("GANZOO_DEBUG", "") not in ("", "0"):
+        import traceback
+
+        traceback.print_exception(err)
+
+
 def sentence(err: BaseException) -> str:
     """What the user is told of an error: whose fault it is, if that can be found out."""
     if isinstance(err, GanzooError):
