@@ -59,7 +59,7 @@ class KeptState:
             if buffer.shape == value.shape:
                 buffer.copy_(value)
             else:
-                buffer.data = value
+                buffer.data = value.clone()  # it may be put back again
         for module, buffers, plain in self._kept:
             module._buffers.clear()
             module._buffers.update(buffers)
