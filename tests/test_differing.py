@@ -107,9 +107,9 @@ def command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ganzoo", "run", *SMALL, *parts, *more]
 
 
-def test_what_one_process_meets_is_said_once_and_is_the_exit_code_of_all(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command(tmp_path, "--loss", "failing", "--steps", "10"),
+def ended(out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(out, *more),
         env=environment(),
         capture_output=True,
         text=True,
@@ -117,6 +117,10 @@ def test_what_one_process_meets_is_said_once_and_is_the_exit_code_of_all(tmp_pat
         check=False,
         timeout=120,
     )
+
+
+def test_what_one_process_meets_is_said_once_and_is_the_exit_code_of_all(tmp_path: Path) -> None:
+    done = ended(tmp_path, "--loss", "failing", "--steps", "10")
     assert done.stderr == "Error: The moon is missing; look for it.\n"
     assert done.returncode == 4
 
@@ -125,15 +129,7 @@ def test_what_one_process_meets_is_said_once_and_is_the_exit_code_of_all(tmp_pat
 def test_the_fault_of_a_plugin_is_said_once(tmp_path: Path, where: str) -> None:
     part = tmp_path / "faulty.py"
     part.write_text(FAULTY.format(where=where), encoding="utf-8")
-    done = subprocess.run(
-        command(tmp_path, "-p", str(part), "--loss", "faulty", "--steps", "10"),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-        timeout=120,
-    )
+    done = ended(tmp_path, "-p", str(part), "--loss", "faulty", "--steps", "10")
     assert done.stderr.count("ValueError: the moon is missing; this is for the plugin's author to mend") == 1
     assert [line[:7] for line in done.stderr.splitlines()].count("Error: ") == 1
     assert done.returncode == 1

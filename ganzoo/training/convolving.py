@@ -46,7 +46,7 @@ LEAST: Final = 50_000
 """Weights of convolutions below which neither the order of memory nor matrices are worth a measurement."""
 _ROUNDS: Final = 5
 _PATCHES: Final = 8 * 2**20
-"""Numbers that their patches may have, which are what matrices cost in memory."""
+"""Numbers that the patches of the samples that are timed may have."""
 _MOST: Final = 16 * 2**20
 """Numbers that the patches of one sample may have; a layer with more stays torch's."""
 _HOPELESS: Final = 2.0
