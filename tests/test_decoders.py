@@ -30,13 +30,12 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_threads_decode_until_a_process_has_started(photos: Path) -> None:
-    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
-    names = list_images(photos).names[:2]
-    first = next(decoders.begin(names).result())
+    decoders = Decoders(list_images(photos), (3, 16, 16), "crop", 1)
+    first = next(decoders.begin([0, 1]).result())
     assert decoders._threads is not None
     decoders._awake.result()
     decoders._threads = None
-    second = next(decoders.begin(names).result())
+    second = next(decoders.begin([0, 1]).result())
     assert decoders._threads is None
     assert np.array_equal(first.pixels, second.pixels)
     decoders.close()
@@ -46,12 +45,13 @@ KILLED_WHILE_SENDING = """
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
+from ganzoo.data import list_images
 from ganzoo.data.workers import Decoders
-decoders = Decoders(Path(sys.argv[1]), (3, 500, 500), "crop", 2)
-names = ["a/00.png", "a/01.png"] * 50
-decoders.begin(names[:1]).result()
+decoders = Decoders(list_images(Path(sys.argv[1])), (3, 500, 500), "crop", 2)
+numbers = [0, 1] * 50
+decoders.begin(numbers[:1]).result()
 decoders._awake.result()
-begun = decoders.begin(names)
+begun = decoders.begin(numbers)
 time.sleep(0.02)
 sys.setswitchinterval(1000)  # nobody takes what is sent: a process that has decoded something waits in the middle of it
 busy = time.monotonic()
@@ -63,7 +63,7 @@ sys.setswitchinterval(0.005)
 pieces = list(begun.result())
 assert not decoders.workers, "nobody noticed"
 pixels = np.concatenate([piece.pixels for piece in pieces])
-assert len(pixels) == len(names)
+assert len(pixels) == len(numbers)
 assert (pixels[::2] == pixels[0]).all() and (pixels[1::2] == pixels[1]).all()
 decoders.close()
 print("done")
@@ -91,12 +91,11 @@ def test_no_image_is_lost_where_threads_take_over_from_a_killed_process(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 8)  # more threads than there were processes
-    decoders = Decoders(photos, (3, 16, 16), "crop", 1)
+    decoders = Decoders(list_images(photos), (3, 16, 16), "crop", 1)
     decoders.piece = 1
-    files = list_images(photos)
-    numbers = np.arange(40) % len(files)
+    numbers = np.arange(40) % len(decoders.files)
     seen: list[int] = []
-    for given, piece in decode_in_order(files, numbers, decoders):
+    for given, piece in decode_in_order(numbers, decoders):
         seen += given.tolist()
         assert piece.good == [0]
         if len(seen) == 3:
@@ -112,9 +111,10 @@ def test_no_image_is_lost_where_threads_take_over_from_a_killed_process(
 LEFT_ALONE = """
 import os, signal, sys
 from pathlib import Path
+from ganzoo.data import list_images
 from ganzoo.data.workers import Decoders
-decoders = Decoders(Path(sys.argv[1]), (3, 16, 16), "crop", 1)
-next(decoders.begin(["a/00.png"]).result())
+decoders = Decoders(list_images(Path(sys.argv[1])), (3, 16, 16), "crop", 1)
+next(decoders.begin([0]).result())
 decoders._awake.result()
 print(*(process.pid for process in decoders._pool._processes.values()), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

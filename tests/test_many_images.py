@@ -33,6 +33,7 @@ from ganzoo.data import (
 )
 from ganzoo.data import held as held_module
 from ganzoo.data import index as index_module
+from ganzoo.data import zipped as zipped_module
 from ganzoo.data.kept import ImageCache, source_of
 from ganzoo.data.memory import fits, free_memory
 from ganzoo.errors import GanzooError, UsageError
@@ -46,7 +47,8 @@ SHAPE = (3, 16, 16)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageCache]:
     """A cache of one's own that keeps everything, however quickly it was found out."""
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(index_module, "_WORTH_KEEPING", 0)
+    monkeypatch.setattr(index_module, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(zipped_module, "WORTH_KEEPING", 0)
     monkeypatch.setattr(held_module, "_WORTH_KEEPING", 0)
     yield ImageCache()
     forget()
@@ -87,7 +89,7 @@ def batches(data: Dataset, count: int = 9, *, rank: int = 0, world: int = 1, at:
 def wake(streamed: StreamedFolder) -> None:
     """Wait until a process has started, if there are to be any: threads decode until then."""
     if streamed.decoders.workers:
-        next(streamed.decoders.begin(streamed.files.names[:1]).result())
+        next(streamed.decoders.begin([0]).result())
         streamed.decoders._awake.result()
 
 

@@ -156,7 +156,7 @@ def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:
 
     assert len(spec.shape) == 3
     files = list_images(Path(options["path"]).expanduser().absolute(), labels=spec.num_classes is not None)
-    decoders = Decoders(files.path, spec.shape, choice.config.fit, workers_wanted(workers))
+    decoders = Decoders(files, spec.shape, choice.config.fit, workers_wanted(workers))
     return from_files(files, spec, decoders, choice.config.on_bad_image, record)
 
 

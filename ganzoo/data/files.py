@@ -11,15 +11,16 @@ import logging
 import os
 import re
 import stat
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Final, Literal
 
+from ganzoo.data.arrays import Array
+from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, refuse_large
 from ganzoo.errors import UsageError
 
 _LOG: Final = logging.getLogger("ganzoo")
@@ -32,6 +33,8 @@ COPY_RECORD: Final = "ganzoo-data.json"
 """A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
 _HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?![/\\]|\Z)|__MACOSX(?=[/\\]|\Z))")
 """In a path, what macOS leaves beside files, and what begins with a dot."""
+_RULE: Final = f"{_HIDDEN.pattern} {' '.join(SUFFIXES)}"
+_SIZE, _CRC = (Member._fields.index(name) for name in ("size", "crc"))
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -47,6 +50,7 @@ class ImageFiles:
         classes: sorted names of the class folders; of a name that is no Unicode, the odd bytes are escaped.
         digest: hex SHA-256 of the folder and the names, sizes and times of change in it, or of the names, sizes and
             checksums of a zip; empty where it is not known.
+        table: of a zip, where each file is in it, a :class:`~ganzoo.data.zipped.Member` in a row.
     """
 
     path: Path
@@ -54,18 +58,38 @@ class ImageFiles:
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
     digest: str = ""
+    table: Array | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def part(self, numbers: Sequence[int]) -> ImageFiles:
+        """Some of them, without labels; what is needed to read them and no more, so that it is quickly sent."""
+        names = tuple(self.names[number] for number in numbers)
+        return ImageFiles(self.path, names, table=None if self.table is None else self.table[numbers])
+
     @contextmanager
-    def open(self) -> Iterator[Callable[[str], bytes]]:
-        """A function that reads the bytes of a file by its name; threads may share it."""
-        if self.path.is_dir():
-            yield partial(_read_file, self.path)
+    def open(self) -> Iterator[Callable[[int], bytes]]:
+        """A function that reads the bytes of a file by its number; threads may share it.
+
+        Raises:
+            UsageError: it is a zip that cannot be read.
+            OSError: the folder or zip is not there any more.
+        """
+        if self.table is None and stat.S_ISREG(self.path.stat().st_mode):
+            found = list_members(self.path, set(self.names).__contains__)
+            missing = set(self.names).difference(found.names)
+            if missing:
+                raise UsageError(f"{self.path} has no file {min(missing)}.")
+            rows = {name: row for row, name in enumerate(found.names)}
+            with replace(self, table=found.table[[rows[name] for name in self.names]]).open() as read:
+                yield read
+        elif self.table is None:
+            yield lambda number: _read_file(self.path, self.names[number])
         else:
-            with _open_zip(self.path) as archive:
-                yield partial(_read_member, archive)
+            table = self.table
+            with closing(OpenZip(self.path)) as archive:
+                yield lambda number: archive.read(Member(*table[number].tolist()), MAX_FILE_BYTES)
 
 
 def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
@@ -78,20 +102,23 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
         UsageError: there is no such folder or zip, it holds no images, or some but not all are in class folders.
     """
     path = path.expanduser()
+    table = None
     if path.is_dir():
-        found = sorted(_walk(path))
+        names, state = _walk(path)
         # Names, sizes and times tell the files of one folder apart, not those of two.
-        names, digest = [name for name, *_ in found], _digest([(str(path.resolve()),), *found])
+        digest = _digest((str(path.resolve()), *names), state.tobytes())
+        names = sorted(names)
     elif path.suffix.lower() in SUFFIXES and path.is_file():
         raise UsageError(one_image(path))
     elif path.is_file():
-        names, digest = _members(path)
+        names, table = known_members(path, _is_image, _RULE)
+        digest = _digest(names, table[:, [_SIZE, _CRC]].tobytes())
     else:
         raise UsageError(f"There is no folder or zip of images at {path}.")
     if not names:
         raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}.")
     numbers, classes = _classes(names, path) if labels else (None, ())
-    return ImageFiles(path, tuple(names), numbers, classes, digest)
+    return ImageFiles(path, tuple(names), numbers, classes, digest, table)
 
 
 def is_copy(path: Path) -> bool:
@@ -106,18 +133,22 @@ def one_image(path: Path | str) -> str:
     )
 
 
-def _walk(root: Path) -> Iterator[tuple[str, int, int, int]]:
-    """Name, size and times of change of each image below a folder; links are followed, but not in circles.
+def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
+    """Names of the images below a folder, always in the same order, and size and times of change of each.
+
+    Links are followed, but not in circles.
 
     Raises:
         UsageError: a folder cannot be listed, unless for lack of rights: those are told of and passed over.
     """
     seen = set()
     todo = [""]
+    names: list[str] = []
+    states = array("q")
     while todo:
         inside = todo.pop()
         before = f"{inside}/" if inside else ""
-        below = []
+        below, found = [], []
         try:
             state = (root / inside).stat()
             if (state.st_dev, state.st_ino) in seen:
@@ -129,12 +160,16 @@ def _walk(root: Path) -> Iterator[tuple[str, int, int, int]]:
                         if not _HIDDEN.search(entry.name):
                             below.append(before + entry.name)
                     elif _is_image(entry.name):
-                        yield (before + entry.name, *_state_of(entry))
+                        found.append((before + entry.name, _state_of(entry)))
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM):
                 raise UsageError(f"The folder {root / inside} cannot be read: {err.strerror or err}.") from None
             _LOG.warning("The folder %s is left out: you have no right to read it.", root / inside)
+        for name, state_of_file in sorted(found):
+            names.append(name)
+            states.extend(state_of_file)
         todo += sorted(below, reverse=True)
+    return names, states
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -153,19 +188,10 @@ def _state_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def _members(path: Path) -> tuple[list[str], str]:
-    """Names of the images of a zip, and their digest."""
-    with _open_zip(path) as archive:
-        infos = {info.filename: info for info in archive.infolist() if _is_image(info.filename)}
-    found = sorted((name, info.file_size, info.CRC) for name, info in infos.items())
-    return [name for name, *_ in found], _digest(found)
-
-
-def _digest(found: Iterable[tuple[str, *tuple[int, ...]]]) -> str:
-    """Of names, each with numbers that change when the file does."""
-    made = hashlib.sha256()
-    for name, *state in found:
-        made.update(f"{name}\0{state}\0".encode("utf-8", "surrogatepass"))
+def _digest(names: Iterable[str], state: bytes) -> str:
+    """Of names and of numbers that change when the files do."""
+    made = hashlib.sha256("\0".join(names).encode("utf-8", "surrogatepass"))
+    made.update(b"\0\0" + state)
     return made.hexdigest()
 
 
@@ -198,31 +224,10 @@ def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, 
     return tuple(number[top] for top in tops if top is not None), tuple(spelled)
 
 
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as err:
-        # The last two are of members that need a later version of the format, and of names that are not in the
-        # encoding that they promise.
-        raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
-
-
 def _read_file(folder: Path, name: str) -> bytes:
     path = folder / name
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ValueError("it is no file")  # a pipe would never end
-    _refuse_large(state.st_size)
+    refuse_large(state.st_size, MAX_FILE_BYTES)
     return path.read_bytes()
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    info = archive.getinfo(name)
-    _refuse_large(info.file_size)
-    # zipfile never unpacks more than the size that the archive declares.
-    return archive.read(info)
-
-
-def _refuse_large(size: int) -> None:
-    if size > MAX_FILE_BYTES:
-        raise ValueError(f"it takes {size / 2**20:.0f} MiB, more than the {MAX_FILE_BYTES // 2**20} allowed")

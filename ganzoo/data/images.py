@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from statistics import median_low
 from typing import Final
 
@@ -51,7 +51,7 @@ def choose_shape(
             sizes = []
             for number in _spread(len(files), _SURVEYED):
                 with reading(files, files.names[number], on_bad_image):
-                    sizes.append(index.size_of(number, lambda name: size_of(read(name))))
+                    sizes.append(index.size_of(number, lambda at: size_of(read(at))))
             if not sizes:
                 raise UsageError(f"None of the images looked at in {files.path} can be read.")
             height, width = _servable(sizes)
@@ -61,7 +61,7 @@ def choose_shape(
         if channels == "auto":
             for number in _spread(len(files), _SURVEYED_FOR_COLOUR):
                 with reading(files, files.names[number], on_bad_image):
-                    grey = index.is_grey(number, lambda name: is_grey(read(name)))
+                    grey = index.is_grey(number, lambda at: is_grey(read(at)))
                     if not grey:
                         break
     index.keep()
@@ -79,7 +79,7 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
     with files.open() as read, strict_pillow():
         for number, name in enumerate(files.names):
             with reading(files, name, None):
-                size = index.size_of(number, lambda name: size_of(read(name)))
+                size = index.size_of(number, lambda at: size_of(read(at)))
             first = first or size
             if size != first:
                 (height, width), (other_height, other_width) = first, size
@@ -98,19 +98,18 @@ def decode_images(
     *,
     fit: Fit = "crop",
     on_bad_image: OnBadImage | None = None,
-    read: Callable[[str], bytes] | None = None,
 ) -> tuple[Pixels, list[int]]:
     """All images as ``[N, C, H, W]`` uint8, and the indices of those that were kept.
 
     The first frame counts, turned as its EXIF data say; what is transparent becomes white. ``fit`` makes other
     proportions fit: ``crop`` cuts the middle out, ``pad`` adds black, ``stretch`` distorts. Resizing is Lanczos.
-    ``on_bad_image`` is as for :func:`choose_shape`. ``read`` is what ``files.open()`` gave, if they are open already.
+    ``on_bad_image`` is as for :func:`choose_shape`.
 
     Raises:
         UsageError: an image cannot be read (named, with the reason) and is not to be skipped; all of them cannot;
             or the memory does not suffice.
     """
-    pixels, kept, bad = decode_all(files, shape, fit, on_bad_image, read)
+    pixels, kept, bad = decode_all(files, shape, fit, on_bad_image)
     report_bad(files, {name: reason for name, (reason, _) in bad.items()})
     return pixels, kept
 
@@ -120,7 +119,6 @@ def decode_all(
     shape: tuple[int, int, int],
     fit: Fit,
     on_bad_image: OnBadImage | None,
-    read: Callable[[str], bytes] | None = None,
 ) -> tuple[Pixels, list[int], dict[str, Reason]]:
     """What :func:`decode_images` gives, and why the others cannot be read."""
     try:
@@ -131,11 +129,11 @@ def decode_all(
         ) from None
     bad: dict[str, Reason] = {}
     good = np.zeros(len(files), bool)
-    with files.open() if read is None else nullcontext(read) as opened, strict_pillow():
+    with files.open() as read, strict_pillow():
 
         def decode_into(i: int) -> None:
             with reading(files, files.names[i], on_bad_image, bad):
-                pixels[i] = decode(opened(files.names[i]), shape, fit)
+                pixels[i] = decode(read(i), shape, fit)
                 good[i] = True
 
         _by_threads(decode_into, len(files))

@@ -10,11 +10,9 @@ import numpy as np
 
 from ganzoo.data.arrays import Array
 from ganzoo.data.files import ImageFiles
-from ganzoo.data.kept import ImageCache, key_of
+from ganzoo.data.kept import WORTH_KEEPING, ImageCache, key_of
 from ganzoo.errors import printable
 
-_WORTH_KEEPING: Final = 0.05
-"""Seconds of looking at images after which what was found is kept."""
 _LONGEST_REASON: Final = 300
 _MOST: Final = 4
 """Lists of which this process remembers what is known."""
@@ -49,19 +47,19 @@ class ImageIndex:
         if kept is not None:
             self._take(kept[0])
 
-    def size_of(self, number: int, look: Callable[[str], tuple[int, int]]) -> tuple[int, int]:
-        """(height, width) of an image; if nobody looked yet, ``look`` is asked by its name."""
+    def size_of(self, number: int, look: Callable[[int], tuple[int, int]]) -> tuple[int, int]:
+        """(height, width) of an image; if nobody looked yet, ``look`` is asked by its number."""
         height, width = self._sizes[number].tolist()
         if not height:
-            height, width = look(self.files.names[number])
+            height, width = look(number)
             self._sizes[number] = height, width
             self._changed = True
         return height, width
 
-    def is_grey(self, number: int, look: Callable[[str], bool]) -> bool:
-        """Whether all pixels of an image are grey; if nobody looked yet, ``look`` is asked by its name."""
+    def is_grey(self, number: int, look: Callable[[int], bool]) -> bool:
+        """Whether all pixels of an image are grey; if nobody looked yet, ``look`` is asked by its number."""
         if self._grey[number] not in (_YES, _NO):
-            self._grey[number] = _YES if look(self.files.names[number]) else _NO
+            self._grey[number] = _YES if look(number) else _NO
             self._changed = True
         return bool(self._grey[number] == _YES)
 
@@ -93,7 +91,7 @@ class ImageIndex:
 
     def keep(self) -> None:
         """Keep what is known for the next start, if finding it out took long."""
-        if not (self._changed and self._key and time.monotonic() - self._begun >= _WORTH_KEEPING):
+        if not (self._changed and self._key and time.monotonic() - self._begun >= WORTH_KEEPING):
             return
         self._changed = False
         reasons = "\0".join(f"{number} {printable(reason)}" for number, reason in sorted(self._bad.items()))

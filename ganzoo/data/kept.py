@@ -1,7 +1,8 @@
 """What was found out about folders and zips of images, kept in the user's cache for the next start. Free of torch.
 
-``images/index`` has what is known of each file of a list (its size, whether it is grey, whether it can be read), and
-``images/pixels`` decoded images; both in safetensors, under the hash of all that they depend on.
+``images/members`` has the list of a zip, ``images/index`` what is known of each file of a list (its size, whether it is
+grey, whether it can be read), and ``images/pixels`` decoded images; all in safetensors, under the hash of what they
+depend on.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ganzoo.errors import GanzooError, Interrupted
 from ganzoo.files import json_digest
 
 _LOG: Final = logging.getLogger("ganzoo")
-Kind = Literal["index", "pixels"]
+Kind = Literal["members", "index", "pixels"]
 Kept = tuple[dict[str, Array], dict[str, str]]
 
 VERSION: Final = 2
@@ -26,6 +27,8 @@ VERSION: Final = 2
 LIMIT: Final = 16 * 10**9
 """Bytes that all files together may take."""
 _SHARE_OF_DISK: Final = 0.25
+WORTH_KEEPING: Final = 0.05
+"""Seconds of listing or of looking at images after which what was found is kept."""
 
 
 def key_of(**parts: Any) -> str:
@@ -34,7 +37,7 @@ def key_of(**parts: Any) -> str:
 
 
 class ImageCache(CacheFolder):
-    """Of its kinds ``index`` and ``pixels``; all together take a limited number of bytes, or share of the disk."""
+    """Of its kinds ``members``, ``index`` and ``pixels``; all together take a limited part of the disk."""
 
     name = "images"
 

@@ -89,7 +89,7 @@ def from_files(
 
     def images(start: int) -> Images:
         try:
-            for numbers, piece in decode_in_order(files, np.arange(start, len(files)), decoders):
+            for numbers, piece in decode_in_order(np.arange(start, len(files)), decoders):
                 note(files, numbers, piece, on_bad_image)
                 bad.update({files.names[int(numbers[at])]: reason for at, (reason, _) in piece.bad.items()})
                 yield piece.pixels, numbers[piece.good]

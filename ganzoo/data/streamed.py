@@ -112,18 +112,19 @@ class _Decoding(Pending):
 
     def __init__(self, dataset: StreamedImages, index: Tensor) -> None:
         self._data, self._numbers = dataset, index.cpu()
-        self._names = [dataset.files.names[number] for number in dataset.kept[self._numbers].tolist()]
-        self._begun = dataset.decoders.begin(self._names)
+        self._images = dataset.kept[self._numbers].tolist()
+        self._begun = dataset.decoders.begin(self._images)
 
     def result(self) -> Batch:
         data = self._data
-        pixels = torch.empty((len(self._names), *data.spec.shape), dtype=torch.uint8)
+        pixels = torch.empty((len(self._images), *data.spec.shape), dtype=torch.uint8)
         start = 0
         for piece in self._begun.result():
             for at, (reason, _) in piece.bad.items():
+                name = data.files.names[self._images[start + at]]
                 raise GanzooError(
-                    f"The image {self._names[start + at]} in {data.files.path} cannot be read any more ({reason}): it "
-                    "was sound before; leave the images alone while they are used, or prepare a copy of them."
+                    f"The image {name} in {data.files.path} cannot be read any more ({reason}): it was sound before; "
+                    "leave the images alone while they are used, or prepare a copy of them."
                 )
             pixels[start : start + len(piece.pixels)] = torch.from_numpy(piece.pixels)
             start += len(piece.pixels)
@@ -134,12 +135,12 @@ class _Decoding(Pending):
         self._begun.cancel()
 
 
-def decode_in_order(files: ImageFiles, numbers: Array, decoders: Decoders) -> Iterator[tuple[Array, Piece]]:
+def decode_in_order(numbers: Array, decoders: Decoders) -> Iterator[tuple[Array, Piece]]:
     """The images ``numbers``, a piece at a time and some pieces ahead; each piece with the numbers that it has."""
     begun: deque[tuple[Array, Decoding]] = deque()
     for start in range(0, len(numbers), decoders.piece):
         part = numbers[start : start + decoders.piece]
-        begun.append((part, decoders.begin([files.names[number] for number in part.tolist()])))
+        begun.append((part, decoders.begin(part.tolist())))
         if len(begun) > 2 * decoders.width:
             first, decoding = begun.popleft()
             yield first, next(decoding.result())
@@ -178,7 +179,7 @@ def _sound(files: ImageFiles, decoders: Decoders, on_bad_image: OnBadImage) -> A
     begun = said = kept = time.monotonic()
     done = 0
     try:
-        for numbers, piece in decode_in_order(files, unknown, decoders):
+        for numbers, piece in decode_in_order(unknown, decoders):
             passing |= note(files, numbers, piece, on_bad_image)
             done += len(numbers)
             now = time.monotonic()

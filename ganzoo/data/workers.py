@@ -14,13 +14,11 @@ import sys
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
 from math import prod
-from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -38,8 +36,6 @@ _PIECE_BYTES: Final = 4 * 2**20
 _PATIENCE: Final = 5.0
 """Seconds without a piece after which it is looked whether there is still somebody to send it."""
 _MOST: Final = 8
-_OPENING: Final = threading.Lock()
-"""One thread opens a zip, and the others take what it opened."""
 _IGNORED: Final = ("SIGINT", "SIGHUP", "SIGUSR1")
 """Signals that a terminal or a scheduler sends to all processes, and that the one that trains answers."""
 
@@ -68,7 +64,7 @@ class Decoders:
     """Processes that decode images of one folder or zip, or threads of this one.
 
     Args:
-        path: the folder or zip.
+        files: the images of the folder or zip.
         shape: what the images are brought to.
         fit: how other proportions are made to fit.
         workers: how many processes; 0 for threads.
@@ -77,8 +73,8 @@ class Decoders:
     _awake: Future[None]
     """Done when the first process has started; there is one when there is a pool."""
 
-    def __init__(self, path: Path, shape: Shape, fit: Fit, workers: int) -> None:
-        self.path, self.shape, self.fit, self.workers = path, shape, fit, workers
+    def __init__(self, files: ImageFiles, shape: Shape, fit: Fit, workers: int) -> None:
+        self.files, self.shape, self.fit, self.workers = files, shape, fit, workers
         self.piece = max(1, min(_PIECE, _PIECE_BYTES // prod(shape)))
         """How many images are decoded together."""
         self._threads: Executor | None = None
@@ -93,9 +89,9 @@ class Decoders:
         """How many pieces are decoded at the same time."""
         return self.workers or min(_MOST, os.cpu_count() or 1)
 
-    def begin(self, names: Sequence[str]) -> Decoding:
-        """Begin to decode some images."""
-        return Decoding(self, tuple(names))
+    def begin(self, numbers: Sequence[int]) -> Decoding:
+        """Begin to decode some images, by their numbers."""
+        return Decoding(self, numbers)
 
     def close(self) -> None:
         """End the processes; they are started again when they are wanted."""
@@ -104,10 +100,10 @@ class Decoders:
                 pool.shutdown(wait=True, cancel_futures=True)
         self._pool = self._threads = None
 
-    def submit(self, names: tuple[str, ...]) -> Future[Piece]:
+    def submit(self, files: ImageFiles) -> Future[Piece]:
         """A piece in the hands of a process; of a thread while the first process starts, which takes a second."""
         if not self.workers:
-            return self.submit_here(names)
+            return self.submit_here(files)
         try:
             with _without_main():
                 if self._pool is None:
@@ -115,18 +111,18 @@ class Decoders:
                     weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
                     starts = [pool.submit(_nothing) for _ in range(self.workers)]
                     self._pool, self._awake = pool, starts[0]
-                if self._awake.done() or not self.path.is_dir():  # to open a zip of millions takes as long here
-                    return self._pool.submit(_decode_piece, self.path, names, self.shape, self.fit)
+                if self._awake.done():
+                    return self._pool.submit(_decode_piece, files, self.shape, self.fit)
         except (BrokenProcessPool, OSError, RuntimeError) as err:
             self.give_up(err)
-        return self.submit_here(names)
+        return self.submit_here(files)
 
-    def submit_here(self, names: tuple[str, ...]) -> Future[Piece]:
+    def submit_here(self, files: ImageFiles) -> Future[Piece]:
         """A piece in the hands of a thread."""
         if self._threads is None:
             self._threads = ThreadPoolExecutor(min(_MOST, os.cpu_count() or 1))
             weakref.finalize(self, self._threads.shutdown, wait=False, cancel_futures=True)
-        return self._threads.submit(_decode_piece, self.path, names, self.shape, self.fit)
+        return self._threads.submit(_decode_piece, files, self.shape, self.fit)
 
     def give_up(self, err: BaseException) -> None:
         """Go on without processes, and say so once."""
@@ -155,19 +151,19 @@ class Decoders:
 class Decoding:
     """Images that are being decoded."""
 
-    def __init__(self, by: Decoders, names: tuple[str, ...]) -> None:
+    def __init__(self, by: Decoders, numbers: Sequence[int]) -> None:
         self._by = by
-        self._names = [names[start : start + by.piece] for start in range(0, len(names), by.piece)]
-        self._pieces = [by.submit(part) for part in self._names]
+        self._parts = [by.files.part(numbers[at : at + by.piece]) for at in range(0, len(numbers), by.piece)]
+        self._pieces = [by.submit(part) for part in self._parts]
 
     def result(self) -> Iterator[Piece]:
         """The pieces in their order, as they come."""
-        for names, piece in zip(self._names, self._pieces, strict=True):
+        for part, piece in zip(self._parts, self._pieces, strict=True):
             try:
                 yield self._await(piece)
             except (BrokenProcessPool, CancelledError) as err:  # the other one's end may cancel it
                 self._by.give_up(err)
-                yield self._by.submit_here(names).result()
+                yield self._by.submit_here(part).result()
 
     def _await(self, piece: Future[Piece]) -> Piece:
         while True:
@@ -182,34 +178,27 @@ class Decoding:
             piece.cancel()
 
 
-def _decode_piece(path: Path, names: tuple[str, ...], shape: Shape, fit: Fit) -> Piece:
+def _decode_piece(files: ImageFiles, shape: Shape, fit: Fit) -> Piece:
     """The images of a piece; whatever is wrong with one of them is told, and raises nothing."""
-    pixels = np.empty((len(names), *shape), np.uint8)
+    pixels = np.empty((len(files), *shape), np.uint8)
     good, bad = [], {}
-    with _OPENING:
+    with ExitStack() as stack:
         try:
-            _, read = _reader(path, 0 if path.is_dir() else path.stat().st_mtime_ns)
+            read = stack.enter_context(files.open())
         except OSError as err:
             raise GanzooError(
-                f"The images in {path} are not there any more ({err.strerror or err}); put them back, then go "
+                f"The images in {files.path} are not there any more ({err.strerror or err}); put them back, then go "
                 "on from what was saved."
             ) from None
-    with strict_pillow():
-        for at, name in enumerate(names):
+        stack.enter_context(strict_pillow())
+        for at in range(len(files)):
             try:
-                pixels[at] = decode(read(name), shape, fit)
+                pixels[at] = decode(read(at), shape, fit)
             except Exception as err:  # Pillow raises almost anything for a broken file
                 bad[at] = reason_of(err)
             else:
                 good.append(at)
     return Piece(pixels[good] if bad else pixels, good, bad)
-
-
-@lru_cache(maxsize=2)
-def _reader(path: Path, _modified: int) -> tuple[ExitStack, Callable[[str], bytes]]:
-    """The open folder or zip, which stays open since a zip of millions takes seconds to open, and what reads it."""
-    stack = ExitStack()
-    return stack, stack.enter_context(ImageFiles(path, ()).open())
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.api import CONDITIONAL, Plan, Spec
-from ganzoo.data.files import ImageFiles, is_copy, list_images
+from ganzoo.data.files import is_copy, list_images
 from ganzoo.data.images import common_shape, decode_images
 from ganzoo.data.pixels import from_unit
 from ganzoo.errors import GanzooError, MissingError, UsageError
@@ -120,12 +120,10 @@ class Pictures(Subject):
         shape = self.spec.shape
         assert len(shape) == 3
         known = self.files.labels
-        with self.files.open() as read:  # once: the list of a zip of millions takes seconds to read
-            for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
-                numbers = part.tolist()
-                labels = None if known is None else torch.tensor([known[i] for i in numbers])
-                files = ImageFiles(self.files.path, tuple(self.files.names[i] for i in numbers))
-                yield torch.from_numpy(decode_images(files, shape, read=read)[0]), labels
+        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+            numbers = part.tolist()
+            labels = None if known is None else torch.tensor([known[i] for i in numbers])
+            yield torch.from_numpy(decode_images(self.files.part(numbers), shape)[0]), labels
 
 
 class Arrays(Subject):

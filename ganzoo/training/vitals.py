@@ -10,6 +10,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pdist
 
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss
 from ganzoo.nn.buffers import unchanged_buffers
@@ -67,7 +68,7 @@ class Examiner:
 
     def __init__(self, bundle: Bundle, real: Batch, latents: Tensor, *, by_class: bool) -> None:
         self.bundle, self.real, self.latents = bundle, real, latents
-        self._pairs = _pairs(real.y if by_class else None, len(real.x), latents.device)
+        self._pairs = _pairs(real.y) if by_class and real.y is not None else None
         self._real_distance = self._distance(real.x)
         self._real_spread = real.x.std(0).mean()
         zeros = torch.zeros(len(real.x), device=latents.device)
@@ -102,10 +103,10 @@ class Examiner:
         return Vitals(*torch.stack([value.detach().float() for value in values]).tolist())
 
     def _distance(self, x: Tensor) -> Tensor:
-        first, second = self._pairs
         flat = x.flatten(1)
-        distances: Tensor = torch.linalg.vector_norm(flat[first] - flat[second], dim=1)
-        return distances.mean()
+        # Not every device has this kernel, which takes a fiftieth of the time that the differences themselves take.
+        distances = pdist(flat if flat.device.type in ("cpu", "cuda") else flat.cpu()).to(x.device)
+        return (distances if self._pairs is None else distances[self._pairs]).mean()
 
     def _moved(self) -> Tensor:
         now, before = _weights(self.bundle.gen), self._before
@@ -149,14 +150,11 @@ def _push(loss: Loss, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(of_critic).abs().sum(), of_gen[0].abs().sum()
 
 
-def _pairs(labels: Tensor | None, n: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Indices of all pairs of samples; of one class if there are labels and such pairs."""
-    first, second = torch.triu_indices(n, n, 1, device=device)
-    if labels is not None:
-        same = labels[first] == labels[second]
-        if bool(same.any()):
-            return first[same], second[same]
-    return first, second
+def _pairs(labels: Tensor) -> Tensor | None:
+    """Which of all pairs of samples, in the order of ``pdist``, are of one class; None if there are no such pairs."""
+    first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
+    same = labels[first] == labels[second]
+    return same if bool(same.any()) else None
 
 
 def _weights(module: nn.Module) -> list[Tensor]:

@@ -42,7 +42,7 @@ class StreamedFolder(StreamedImages):
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
         source = take(config)
-        decoders = Decoders(source.files.path, source.shape, config.fit, workers_wanted(config.workers))
+        decoders = Decoders(source.files, source.shape, config.fit, workers_wanted(config.workers))
         super().__init__(source.files, spec, decoders, config.on_bad_image, Augment(config.flip, config.crop))
 
 
