@@ -336,13 +336,19 @@ def _one_sentence(why: str, phrases: tuple[str, ...], insteads: tuple[str, ...])
 
 SAMPLE_GRADIENT_RULES: Final = (
     Rule(
-        lambda plan: plan.has(MIXES_SAMPLES, "disc"),
+        lambda plan: plan.has(MIXES_SAMPLES, "disc") and hasattr(plan.disc.config, "norm"),
         what="The discriminator {disc} with batch norm cannot have a gradient penalty",
         why=(
             "the penalty constrains each sample's own gradient, which batch norm makes depend on the other samples "
             "of the batch"
         ),
         instead="choose --disc.norm layer or --disc.norm none, or a loss and regularizers without a gradient penalty",
+    ),
+    Rule(
+        lambda plan: plan.has(MIXES_SAMPLES, "disc") and not hasattr(plan.disc.config, "norm"),
+        what="The discriminator {disc}, which mixes the samples of a batch, cannot have a gradient penalty",
+        why="the penalty constrains each sample's own gradient, which then depends on the others of the batch",
+        instead="choose another discriminator, or a loss and regularizers without a gradient penalty",
     ),
     Rule(
         lambda plan: plan.has(NO_DOUBLE_BACKWARD, "disc"),

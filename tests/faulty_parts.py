@@ -10,7 +10,7 @@ import torch
 from sound_parts import Critic, Drawn, Net, Sound
 from torch import Tensor
 
-from ganzoo.api import CONDITIONAL, Component, Spec, hookimpl
+from ganzoo.api import CONDITIONAL, MIXES_SAMPLES, Component, Spec, hookimpl
 from ganzoo.data import Batch
 from ganzoo.nn import CriticPass, Regularizer
 
@@ -21,6 +21,16 @@ class Flat(Net):
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = super().forward(z)
         return out.flatten(1)
+
+
+class Tardy(Net):
+    """Makes a buffer when it is first trained."""
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.training and not hasattr(self, "seen"):
+            self.register_buffer("seen", z.detach().mean())
+        out: Tensor = super().forward(z)
+        return out
 
 
 class Column(Critic):
@@ -107,8 +117,10 @@ def plain(config: object) -> Spec:
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
     yield Component("generator", "flat", "faulty_parts:Flat")
+    yield Component("generator", "tardy", "faulty_parts:Tardy")
     yield Component("generator", "reed", "sound_parts:Net", traits=(CONDITIONAL,))
     yield Component("discriminator", "column", "faulty_parts:Column")
+    yield Component("discriminator", "crowd", "sound_parts:Critic", traits=(MIXES_SAMPLES,))
     yield Component("discriminator", "heron", "sound_parts:Critic")
     yield Component("discriminator", "lark", "sound_parts:Critic", traits=(CONDITIONAL,))
     yield from (

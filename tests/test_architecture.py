@@ -22,7 +22,7 @@ FLOORS = (
     {"options", "reading", "files", "backends", "launching", "processes", "alive"},
     {"api"},
     {"hookspecs", "hooks", "local", "plugins", "registry", "blame", "labels", "settings", "config"},
-    {"nn", "data", "matrix", "decisions"},
+    {"nn", "data", "matrix", "decisions", "versions"},
     {"training", "evaluation", "outputs"},
     {"sweep"},
     {"cli", "testing"},
@@ -58,7 +58,7 @@ FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
     r"ganzoo(\.(errors|options|reading|files|alive|processes|backends|launching|api|hookspecs|hooks|local|plugins|registry|blame|labels"
-    r"|settings|config|matrix|decisions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell|cache))?|sweep.*|__main__))?"
+    r"|settings|config|matrix|decisions|versions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell|cache))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""
 IMPORT_NAMES = {"pillow": "PIL", "torch-fidelity": "torch_fidelity"}

@@ -60,6 +60,21 @@ def test_a_mistake_is_told_before_the_first_step(
     assert not list(tmp_path.glob("*")), "nothing was trained"
 
 
+def test_what_comes_too_late_to_be_read_back_is_told_at_the_first_look(tmp_path: Path) -> None:
+    settings = SMALL | {"gen": f"{MINE}/tardy", "out": tmp_path, "steps": 50, "log_every": 2, "name": "it"}
+    with pytest.raises(GanzooError, match=r"generator faulty_parts/tardy .* makes 'seen' in forward\(\), and no ch"):
+        ganzoo.train(resolve([Layer("test", settings)]))
+    assert not list((tmp_path / "it" / "checkpoints").glob("step-*"))
+
+
+def test_a_norm_over_a_batch_of_one_is_refused(tmp_path: Path) -> None:
+    settings = SMALL | {"out": tmp_path, "batch_size": 1}
+    for part in ("gen", "disc"):
+        with pytest.raises(UsageError, match=r"mlp cannot be trained on one sample, .* set --batch-size to at least 2"):
+            ganzoo.train(resolve([Layer("test", settings | {f"{part}.norm": "batch"})]))
+    assert ganzoo.train(resolve([Layer("test", settings)])).path.is_dir()
+
+
 def test_what_happens_in_our_own_code_is_nobodys_fault() -> None:
     for fails in (lambda: resolve(3), lambda: ganzoo.create("gen", "mlp", 3)):  # type: ignore[arg-type]
         with pytest.raises((TypeError, AttributeError, GanzooError)) as caught:
@@ -111,6 +126,14 @@ def test_both_networks_use_labels_or_neither_whoever_brings_them(gen: str, disc:
     if "cgan" not in (gen, disc):
         assert config.plan(PLAIN).broken_rules() == [], "without labels there is nothing to disagree about"
         assert configured(gen=gen, disc=disc, cond="off").plan().broken_rules() == []
+
+
+def test_a_critic_without_a_choice_of_norms_is_not_told_to_choose_one() -> None:
+    (said,) = configured(gen="mlp", disc="crowd", loss="wgan-gp").plan(PLAIN).broken_rules()
+    assert said.startswith(
+        "The discriminator crowd, which mixes the samples of a batch, cannot have a gradient penalty"
+    )
+    assert "--disc.norm" not in said
 
 
 def test_cond_on_offers_every_generator_that_uses_labels() -> None:

@@ -41,6 +41,23 @@ def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None
     assert list_images(tmp_path / "b").labels is None
 
 
+def test_folders_and_files_that_look_like_a_mistake_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("Test/1.png", "train/1.png", "train/2.HEIC", "train/3.heic", "train/4.avif", "train/5.txt"):
+        save(picture(), tmp_path / name, format="PNG")
+    assert list_images(tmp_path).classes == ("Test", "train")
+    left_out, parts = (record.getMessage() for record in caplog.records)
+    assert left_out.endswith("are left out: 1 end in .avif, 2 end in .heic; convert them to PNG or JPEG.")
+    assert "The folders Test, train of" in parts
+    assert f"name one of them ({tmp_path / 'Test'})" in parts
+    caplog.clear()
+    save(picture(), tmp_path / "cats" / "1.png")
+    list_images(tmp_path / "train", labels=False)
+    assert list_images(tmp_path).classes == ("Test", "cats", "train")
+    assert "look like parts" not in caplog.text
+
+
 def test_a_zip_of_one_folder_of_classes_is_that_folder(tmp_path: Path) -> None:
     path = tmp_path / "set.zip"
     data = BytesIO()

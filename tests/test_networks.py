@@ -315,6 +315,12 @@ def test_torchvision_names_are_checked() -> None:
     assert NO_DOUBLE_BACKWARD in _traits("discriminator", "torchvision", GREY, model="vit_b_16")
 
 
+def test_a_size_that_a_torchvision_network_cannot_take_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"vgg11 cannot take images of 1x16x16 \(.*\): leave min_size out, or .* 32\."):
+        torchvision_disc("vgg11", Spec((1, 16, 16)), min_size=8)
+    assert torchvision_disc("resnet18", Spec((1, 16, 16)), min_size=8).training
+
+
 def test_every_torchvision_model_with_batch_norm_is_known_by_name() -> None:
     """The names are judged without torchvision, so they are held against what it builds, where that is cheap."""
     torchvision_disc("squeezenet1_1", GREY)

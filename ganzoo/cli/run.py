@@ -91,13 +91,15 @@ def _plan_processes(ctx: click.Context, choosing: Choosing, devices: str | None)
 def _launch(choosing: Choosing, resume: str | None, ctx: click.Context, *, allow_incompatible: bool) -> int:
     """Start the processes, once the configuration is known to be right: what is wrong with it is said once, here."""
     from ganzoo.training.launch import launch
+    from ganzoo.training.signals import StopSignals
     from ganzoo.training.start import resume_config
 
-    config = choosing.resolve()
-    if resume is not None:
-        config, _ = resume_config(resume, choosing.all_layers(), config.run.out)
-    processes.share(config.run.batch_size, processes.count())
-    broken = config.plan().broken_rules()
+    with StopSignals():
+        config = choosing.resolve()
+        if resume is not None:
+            config, _ = resume_config(resume, choosing.all_layers(), config.run.out)
+        processes.share(config.run.batch_size, processes.count())
+        broken = config.plan().broken_rules()
     if broken and not allow_incompatible:
         raise UsageError(" ".join(broken))
     return launch(processes.count(), ["run", *ctx.meta[ARGUMENTS]])

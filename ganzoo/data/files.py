@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,10 @@ Channels = Literal["auto", "grey", "rgb"]
 OnBadImage = Literal["refuse", "skip"]
 
 SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+_SPLITS: Final = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
+"""Names of folders that hardly are classes."""
+_OTHERS: Final = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".exr")
+"""Endings of pictures that are not read."""
 COPY_RECORD: Final = "ganzoo-data.json"
 """A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
 _HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?![/\\]|\Z)|__MACOSX(?=[/\\]|\Z))")
@@ -145,6 +150,7 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
     todo = [""]
     names: list[str] = []
     states = array("q")
+    others: Counter[str] = Counter()
     while todo:
         inside = todo.pop()
         before = f"{inside}/" if inside else ""
@@ -161,6 +167,8 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
                             below.append(before + entry.name)
                     elif _is_image(entry.name):
                         found.append((before + entry.name, _state_of(entry)))
+                    elif entry.name.lower().endswith(_OTHERS):
+                        others[entry.name.lower().rpartition(".")[2]] += 1
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM):
                 raise UsageError(f"The folder {root / inside} cannot be read: {err.strerror or err}.") from None
@@ -169,6 +177,9 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
             names.append(name)
             states.extend(state_of_file)
         todo += sorted(below, reverse=True)
+    if others:
+        kinds = ", ".join(f"{count} end in .{ending}" for ending, count in sorted(others.items()))
+        _LOG.warning("Pictures in %s that cannot be read are left out: %s; convert them to PNG or JPEG.", root, kinds)
     return names, states
 
 
@@ -213,6 +224,14 @@ def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, 
     classes = sorted({top for top in top_of.values() if top is not None})
     if len(classes) < 2:
         return None, ()
+    if _SPLITS.issuperset(name.lower() for name in classes):
+        _LOG.warning(
+            "The folders %s of %s look like parts of a data set, and are taken for its classes: name one of them "
+            "(%s), or set the option labels to false.",
+            ", ".join(classes),
+            path,
+            path / classes[0],
+        )
     if None in tops:
         raise UsageError(
             f"In {path} {tops.count(None)} of {len(tops)} images lie outside the class folders "

@@ -24,7 +24,7 @@ from torch.optim import Optimizer
 from ganzoo.errors import GanzooError, MissingError
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn.weights import load_tensors, save_tensors
-from ganzoo.training.run import versions
+from ganzoo.versions import versions
 
 FORMAT: Final = "ganzoo-checkpoint/1"
 MANIFEST: Final = "manifest.json"

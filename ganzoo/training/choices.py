@@ -18,6 +18,7 @@ from ganzoo.decisions import Machine
 from ganzoo.errors import GanzooError
 from ganzoo.files import json_digest
 from ganzoo.reading import read_table
+from ganzoo.versions import code_of, versions
 
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
@@ -54,9 +55,11 @@ def chosen_once(
 
 
 def _file(session: Session, machine: Machine, about: Mapping[str, Any]) -> Path:
-    parts = session.run.config.to_dict()
+    config = session.run.config
+    parts = config.to_dict()
     key = {
-        "torch": torch.__version__,
+        "versions": {name: versions().get(name) for name in ("ganzoo", "torch")},
+        "code": code_of(config),
         "machine": [platform.node(), machine.name, machine.kind, torch.get_num_threads()],
         "parts": {name: parts[name] for name in ("gen", "disc", "loss", "reg")},
         "spec": str(session.run.spec),

@@ -18,7 +18,7 @@ from ganzoo import backends
 from ganzoo.data import download_root, search_roots
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import loaded
-from ganzoo.training.run import versions
+from ganzoo.versions import versions
 
 _LITTLE: Final = 2 * 10**9
 """Bytes of free space below which a disk is called nearly full."""

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError
+from ganzoo.training.signals import StopSignals
 
 _SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 _TIME_TO_SAVE: Final = 300
@@ -47,12 +48,14 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
 
     Raises:
         GanzooError: a process was killed; the sentence says which.
+        Interrupted: a signal came before they were started.
         MissingError: this machine, or this build of torch, cannot start several processes.
     """
     try:
-        from torch.distributed.elastic.multiprocessing.api import SignalException
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+        with StopSignals():  # to import these takes seconds
+            from torch.distributed.elastic.multiprocessing.api import SignalException
+            from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+            from torch.distributed.launcher.api import LaunchConfig, elastic_launch
     except ImportError as err:
         raise MissingError(
             f"This build of torch cannot start several processes ({err}); leave out --devices."

@@ -25,7 +25,7 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers
-from ganzoo.training.probe import check_contracts, not_finite
+from ganzoo.training.probe import check_contracts, check_nothing_came_late, not_finite, saved_names
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
@@ -92,6 +92,7 @@ class Session:
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
         self._suspects = not_finite(config, self.bundle, self.trainer)
+        self._names = saved_names(config, self.bundle)
         together.start_alike(self.bundle)
         self.decisions = settle(self)
         half_life = self.settings.ema_half_life
@@ -218,6 +219,7 @@ class Session:
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
+        check_nothing_came_late(self.run.config, self.bundle, self._names)
         if self._suspects:  # not finite from the start, and so perhaps never
             still = not_finite(self.run.config, self.bundle, self.trainer)
             for place in self._suspects.keys() & still.keys():

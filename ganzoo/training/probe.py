@@ -6,18 +6,19 @@ The shapes that a contract asks for are cheap to check once and costly to guess 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ganzoo import processes
 from ganzoo.api import Choice, Spec
 from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.data import Dataset, DataStream
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
@@ -33,6 +34,7 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
 
     Raises:
         GanzooError: one of them does; the sentence names the component and its package.
+        UsageError: a network cannot be trained on as few samples as a batch has.
     """
     bundle.noise.begin(0)
     batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
@@ -45,6 +47,8 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
             _check(config.gen, x, (_BATCH, *bundle.spec.shape), "samples [B, *spec.shape]")
             _check(config.disc, bundle.disc(x.float(), batch.y), (_BATCH,), "logits [B]: end forward() in .squeeze(1)")
         _check_objectives(config, bundle, batch, Batch(x.float(), batch.y))
+        if config.run.batch_size == processes.place().world:
+            _check_one_alone(config, bundle, z, Batch(x.float(), batch.y))
 
 
 def not_finite(config: RunConfig, bundle: Bundle, trainer: Trainer) -> dict[str, GanzooError]:
@@ -61,6 +65,26 @@ def not_finite(config: RunConfig, bundle: Bundle, trainer: Trainer) -> dict[str,
                 remedy = "leave it out of state_dict() (a buffer: persistent=False), or make it finite"
                 found[f"{choice.id}/{name}"] = faulty(choice, f"saves numbers that are not finite in {name!r}", remedy)
     return found
+
+
+def saved_names(config: RunConfig, bundle: Bundle) -> list[frozenset[str]]:
+    """What each module of a run saves, by name."""
+    return [frozenset(module.state_dict()) for _, module in _parts(config, bundle)]
+
+
+def check_nothing_came_late(config: RunConfig, bundle: Bundle, before: Sequence[frozenset[str]]) -> None:
+    """Refuse a module that has begun to save more than :func:`saved_names` told before its first step.
+
+    Raises:
+        GanzooError: one does; a new one, into which a checkpoint is read, would not have it.
+    """
+    for (choice, module), names in zip(_parts(config, bundle), before, strict=True):
+        late = sorted(module.state_dict().keys() - names)
+        if late:
+            remedy = "make it in __init__, with persistent=False if it need not be kept"
+            raise faulty(
+                choice, f"makes {late[0]!r} in forward(), and no checkpoint with it could be read back", remedy
+            )
 
 
 def _parts(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:
@@ -116,6 +140,26 @@ def _check_objectives(config: RunConfig, bundle: Bundle, real: Batch, fake: Batc
             ) from None
         raise
     _check_terms(config.loss, terms, "generator")
+
+
+@torch.no_grad()
+def _check_one_alone(config: RunConfig, bundle: Bundle, z: Tensor, fake: Batch) -> None:
+    """Whether the networks can be trained on a single sample, which a norm over the batch cannot."""
+    sides: tuple[tuple[Choice, nn.Module, Tensor], ...]
+    sides = (config.gen, bundle.gen, z), (config.disc, bundle.disc, fake.x)
+    for choice, network, given in sides:
+        network.train()
+
+        def works(n: int, network: nn.Module = network, given: Tensor = given) -> bool:
+            return _works(lambda: network(given[:n], None if fake.y is None else fake.y[:n]))
+
+        if not works(1) and works(_BATCH):
+            each = " for each process" if processes.place().world > 1 else ""
+            least = 2 * config.run.batch_size
+            raise UsageError(
+                f"The {choice.component.kind} {choice.name} cannot be trained on one sample{each}, because it has a "
+                f"norm over the batch: set --batch-size to at least {least}, or choose another norm."
+            )
 
 
 def _works(call: Callable[[], object]) -> bool:

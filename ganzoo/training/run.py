@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +19,11 @@ from ganzoo.files import write_text
 from ganzoo.reading import read_table
 from ganzoo.registry import registry
 from ganzoo.training.lock import RunLock, is_locked
+from ganzoo.versions import versions, versions_of_plugins
 
 FORMAT: Final = "ganzoo-run/1"
 _DRAFT: Final = ".run.tmp"
 _ABANDONED: Final = 60.0
-_PACKAGES = ("ganzoo", "torch", "torchvision", "safetensors", "numpy", "pillow")
 
 
 class Run:
@@ -120,7 +116,7 @@ class Run:
             "format": FORMAT,
             "config": self.config.to_dict(),
             "spec": {"shape": list(self.spec.shape), "num_classes": self.spec.num_classes},
-            "versions": versions(),
+            "versions": {**versions(), **versions_of_plugins(self.config)},
             **notes,
         }
         write_text(self.path / "config.json", json.dumps(saved, indent=2, ensure_ascii=False) + "\n")
@@ -275,18 +271,6 @@ def _lacks_component(layer: Layer) -> bool:
     except UsageError:
         return True
     return False
-
-
-@cache
-def versions() -> Mapping[str, str]:
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _claim(draft: Path, config: RunConfig) -> Path:

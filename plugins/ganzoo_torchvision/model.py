@@ -52,8 +52,29 @@ class TorchvisionDiscriminator(Discriminator):
         _make_twice_differentiable(self.body)
         bare = _replace_batch_norm(self.body, config.norm_used) and config.norm_used == "none"
         self.head = nn.Linear(_remove_head(self.body), 1)
+        shape = (channels, *(self.size or (height, width)))
+        if config.min_size is not None:
+            self._try(config, shape, _size_needed(config, fixed))
         if bare:
-            _calibrate(self.body, (channels, *(self.size or (height, width))))
+            _calibrate(self.body, shape)
+
+    @torch.no_grad()
+    def _try(self, config: TorchvisionConfig, shape: tuple[int, ...], needed: int) -> None:
+        """Look whether the body takes images of a size that the user asked for.
+
+        Raises:
+            UsageError: it does not.
+        """
+        self.body.eval()
+        try:
+            self.body(torch.zeros(2, *shape))
+        except (ValueError, RuntimeError) as err:
+            reason = " ".join(str(err).split())
+            raise UsageError(
+                f"torchvision's {config.model} cannot take images of {'x'.join(map(str, shape))} ({reason}): leave "
+                f"min_size out, or set it to {needed}."
+            ) from err
+        self.body.train()
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Logits ``[B]``; labels are not used."""
