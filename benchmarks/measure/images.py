@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,9 @@ def images(context: Context) -> Iterator[Result]:
     title, rounds = f"{count:,} PNGs of {SIDE}x{SIDE}, to the first step", 1 if context.small else ROUNDS
     with _cache(context, "stream"):
         yield from _starts(f"streamed, {title}", _run(context, source, "stream"), rounds)
+        packed = pack(source)
+        yield from _starts(f"streamed from a zip, {title}", _run(context, packed, "stream"), rounds)
+        packed.unlink()
     with _cache(context, "hold"):
         yield from _starts(f"in memory, {title}", _run(context, source, "hold"), rounds)
         copies = {"in one file": context.folder / "one", "in many files": context.folder / "many"}
@@ -89,6 +93,15 @@ def make(folder: Path, count: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path)
+
+
+def pack(folder: Path) -> Path:
+    """A zip of the images, beside their folder; they are packed by themselves already."""
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*.png")):
+            archive.write(file, file.relative_to(folder))
+    return path
 
 
 def _run(context: Context, source: Path, memory: str) -> tuple[str, ...]:
