@@ -128,11 +128,8 @@ def is_light(bundle: Bundle) -> bool:
 
 def _choose(session: Session, machine: Machine, arrangement: Arrangement, before: Mapping[str, str]) -> dict[str, Any]:
     """Names of products, and why these, as JSON values."""
-    try:
-        layers = _layers(session.bundle, session.settings.batch_size // session.together.world)
-    except Exception:  # what networks do wrong is told by what checks contracts
-        return {"names": [], "reason": "the networks could not be looked into"}
-    open_to = {f"{layer.name}/{product}" for layer in layers for product in PRODUCTS}
+    bundle = session.bundle
+    open_to = {f"{name}/{product}" for name, _ in _convolutions(bundle.gen, bundle.disc) for product in PRODUCTS}
     if "layout" in before:
         began = before.get("convolutions", decisions.PLAIN)
         names = [] if began == decisions.PLAIN else began.split()
@@ -143,10 +140,14 @@ def _choose(session: Session, machine: Machine, arrangement: Arrangement, before
         return isinstance(found["names"], list) and set(found["names"]) <= open_to and isinstance(found["reason"], str)
 
     def measure() -> Choice:
+        try:
+            layers = _layers(bundle, session.settings.batch_size // session.together.world)
+        except Exception:  # what networks do wrong is told by what checks contracts
+            return {"names": [], "reason": "the networks could not be looked into", "passing": True}
         names = _quicker(layers)
         gained = _gained(session, arrangement, names) if names else 1.0
         if gained >= decisions.GAIN:
-            which = f"{len(names)} of {len(open_to)} products by matrices"
+            which = f"{len(names)} of {len(layers) * len(PRODUCTS)} products by matrices"
             return {"names": names, "reason": f"with {which}, a step was {gained:.2f} times as fast when measured here"}
         return {"names": [], "reason": f"matrices were measured here and gain less than {decisions.GAIN - 1:.0%}"}
 
