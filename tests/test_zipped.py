@@ -117,6 +117,15 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     archive.close()
 
 
+def test_a_size_beyond_any_disk_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("1.png", b"abc")
+        archive.filelist[0].file_size = 2**64 - 1
+    with pytest.raises(UsageError, match=r"x\.zip is neither a folder nor a zip that can be read"):
+        list_members(path)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_member_that_says_it_is_small_is_not_unpacked_as_a_large_one(tmp_path: Path, method: int) -> None:
     path = tmp_path / "x.zip"

@@ -71,7 +71,7 @@ class ImageFiles:
     def part(self, numbers: Sequence[int]) -> ImageFiles:
         """Some of them, without labels; what is needed to read them and no more, so that it is quickly sent."""
         names = tuple(self.names[number] for number in numbers)
-        return ImageFiles(self.path, names, table=None if self.table is None else self.table[numbers])
+        return ImageFiles(self.path, names, table=None if self.table is None else self.table[list(numbers)])
 
     @contextmanager
     def open(self) -> Iterator[Callable[[int], bytes]]:

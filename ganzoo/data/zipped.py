@@ -67,16 +67,16 @@ def list_members(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> 
     try:
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename: info for info in archive.infolist() if wanted(info.filename)}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as err:
-        # The last two are of members that need a later version of the format, and of names that are not in the
-        # encoding that they promise.
+        names = tuple(sorted(infos))
+        table = np.empty((len(names), len(Member._fields)), np.int64)
+        for row, name in enumerate(names):
+            info = infos[name]
+            sizes = info.compress_size, info.file_size
+            table[row] = info.header_offset, *sizes, info.CRC, info.compress_type, info.flag_bits
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, OverflowError) as err:
+        # The last three are of members that need a later version of the format, of names that are not in the encoding
+        # that they promise, and of places and sizes beyond any disk.
         raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
-    names = tuple(sorted(infos))
-    table = np.empty((len(names), len(Member._fields)), np.int64)
-    for row, name in enumerate(names):
-        info = infos[name]
-        sizes = info.compress_size, info.file_size
-        table[row] = info.header_offset, *sizes, info.CRC, info.compress_type, info.flag_bits
     return Members(names, table)
 
 
