@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -15,6 +16,19 @@ _JOINERS: Final = "\u200c\u200d"
 _NO_MEMORY: Final = re.compile(r"out of memory|allocate memory|unable to allocate|alloc_failed", re.IGNORECASE)
 _AMOUNT: Final = re.compile(r"allocate ([\d.]+ ?\w+)")
 _INEXACT: Final = re.compile(r"(\w+) does not have a deterministic implementation")
+
+_RIGHTS: Final = "permission is denied; ask its owner for the right, or choose another path"
+_OF_PATHS: Final = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter one",
+    errno.ELOOP: "links lead in a circle; mend them, or choose another path",
+    errno.EIO: "the disk reports an error; check its health, or choose another path",
+    errno.ESTALE: "its server has lost it; look whether it is still there",
+    errno.EROFS: "the file system is read-only; choose another path",
+    errno.ENOSPC: "the disk is full; free some space, or choose another path",
+    errno.EDQUOT: "your disk quota is used up; free some space, or choose another path",
+}
 
 
 class GanzooError(Exception):
@@ -74,6 +88,12 @@ def of_the_machine(err: BaseException) -> str | None:
             "leave --deterministic away, or choose networks without it."
         )
     return None
+
+
+def of_a_path(err: BaseException) -> str | None:
+    """A sentence for a path that the system does not let us use; None for every other error."""
+    cause = _OF_PATHS.get(err.errno or 0) if isinstance(err, OSError) and err.filename is not None else None
+    return None if cause is None else f"{err.filename} cannot be used: {cause}"  # type: ignore[attr-defined]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

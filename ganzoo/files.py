@@ -120,13 +120,17 @@ def json_digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def cause_of(err: OSError) -> str:
+    """Why something cannot be written, and what to do."""
+    return _CAUSES.get(err.errno or 0) or f"{err.strerror or err}; choose another folder"
+
+
 @contextmanager
 def _said(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        cause = _CAUSES.get(err.errno or 0) or f"{err.strerror or err}; choose another folder"
-        raise GanzooError(f"Cannot write {path}: {cause}.") from err
+        raise GanzooError(f"Cannot write {path}: {cause_of(err)}.") from err
 
 
 def _ready(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 
@@ -37,6 +38,7 @@ BAD = [
     ("run --data folder --data.path nothing", "There is no folder or zip of images at"),
     ("run --data npz --data.path nothing", "There is no file"),
     ("run --data", "requires an argument"),
+    ("data prepare ./good /", "/ is no name for a copy: name a folder that is not there yet."),
     # Their options.
     ("run --data ./good --size 3", "Invalid value for '--data.size' / '--size': must be int|none >= 4, not 3."),
     ("run --data ./good --size big", "must be int|none >= 4, not 'big'."),
@@ -142,6 +144,17 @@ def test_a_bad_request_is_one_sentence(
 ) -> None:
     assert sentence in refused(line, 2, capsys)
     assert not list(here.glob("runs/*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has longer names, and other errors")
+@pytest.mark.parametrize("line", ["run --data {}.zip", "eval {}", "export {}", "data show {}"])
+def test_a_path_that_the_system_refuses_is_one_sentence(
+    line: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.format("a" * 300).split()) in (1, 2, 4)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert "should not have happened" not in said[0]
 
 
 @pytest.mark.parametrize(("line", "what", "instead"), MISSING, ids=[line for line, _, _ in MISSING])

@@ -73,6 +73,18 @@ def test_a_zip_of_one_folder_of_classes_is_that_folder(tmp_path: Path) -> None:
     assert np.array_equal(pixels[2], np.asarray(picture()).transpose(2, 0, 1))
 
 
+def test_names_with_backslashes_and_from_a_folder_above_are_those_of_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    data = BytesIO()
+    picture().save(data, "PNG")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("../set/a/1.png", "..\\set\\a0\\1.png", "../set/.b/1.png"):
+            archive.writestr(name, data.getvalue())
+    files = list_images(path)
+    assert files.names == ("../set/a/1.png", "..\\set\\a0\\1.png")
+    assert files.classes == ("a", "a0")
+
+
 def test_a_link_that_leads_back_up_does_not_trap(tmp_path: Path) -> None:
     save(picture(), tmp_path / "a" / "1.png")
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +138,33 @@ def test_a_zip_streams_as_its_folder(workers: int, photos: Path, tmp_path: Path)
     wake(streamed)
     assert same(batches(streamed, 3), batches(dataset(photos, memory="hold"), 3))
     streamed.decoders.close()
+
+
+@pytest.mark.parametrize("memory", ["hold", "stream"])
+def test_a_zip_that_was_damaged_is_looked_at_anew_when_it_is_whole(memory: str, photos: Path, tmp_path: Path) -> None:
+    """The list of a damaged download is that of a good one."""
+    good, bad, used = (tmp_path / f"{name}.zip" for name in ("good", "bad", "used"))
+    with zipfile.ZipFile(good, "w") as archive:
+        for file in sorted(photos.rglob("*.png")):
+            archive.write(file, file.relative_to(photos))
+        place = archive.infolist()[5].header_offset
+    data = bytearray(good.read_bytes())
+    data[place + 80] ^= 255
+    bad.write_bytes(data)
+
+    def length(source: Path, **options: str) -> int:
+        shutil.copy(source, used)
+        forget()
+        found = dataset(used, memory=memory, workers=0, **options)
+        assert found.length is not None
+        batches(found, 5)
+        return found.length
+
+    lengths = [length(source, on_bad_image="skip") for source in (good, bad, good, bad)]
+    assert lengths == [50, 49, 50, 49]
+    assert length(good) == 50
+    with pytest.raises(UsageError, match="cannot be read"):
+        length(bad)
 
 
 def test_a_killed_worker_is_one_sentence_and_no_batch_is_lost(photos: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -122,7 +122,7 @@ def test_npz_grey_bool_and_points(tmp_path: Path) -> None:
         ({"x": PIXELS, "y": np.arange(5) * 999}, {}, "labels from 0 to 3996"),
         ({"x": PIXELS.astype(np.int16) + 1}, {}, r"pixels from 1 to 256; bring them into one of \[0, 255\]"),
         ({"x": PIXELS - 2.0}, {}, r"\[0, 1\], \[-1, 1\], \[0, 255\]"),
-        ({"x": np.full((2, 8, 8), np.nan)}, {}, "pixels from nan"),
+        ({"x": np.full((2, 8, 8), np.nan)}, {}, "pixels that are not finite"),
         ({"x": np.full((2, 2), np.inf)}, {}, "not finite"),
     ],
 )

@@ -265,6 +265,19 @@ def test_images_that_vanish_as_a_whole_are_one_sentence(tmp_path: Path, caplog: 
         DataStream(data, 4, 0, torch.device("cpu")).next()
 
 
+def test_a_run_does_not_go_on_with_labels_that_mean_something_else(tmp_path: Path) -> None:
+    for name in ("cats/1", "cats/2", "dogs/1", "dogs/2"):
+        save(tmp_path / "p" / f"{name}.png", 9)
+    command = ["run", "--data", "p", "--gen", "cgan", "--disc", "cgan", "--gen.width=4", "--disc.width=4", "--name=it"]
+    command += ["--batch-size=2", "--samples=2", "--quiet"]
+    assert main([*command, "--steps", "1"]) == 0
+    (tmp_path / "p" / "cats").rename(tmp_path / "p" / "zebras")
+    with pytest.raises(UsageError, match=r"other classes .* \(cats is dogs now, dogs is zebras now\), and labels are"):
+        ganzoo.train(resume="runs/it", steps=2)
+    (tmp_path / "p" / "zebras").rename(tmp_path / "p" / "cats")
+    ganzoo.train(resume="runs/it", steps=2)
+
+
 def test_stray_images_do_not_matter_to_a_copy_without_labels(tmp_path: Path) -> None:
     for name in ("cats/1", "dogs/1", "stray"):
         save(tmp_path / "p" / f"{name}.png", 9)

@@ -7,6 +7,7 @@ import os
 import struct
 import tracemalloc
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from ganzoo.data import list_images
 from ganzoo.data import zipped as module
 from ganzoo.data.files import MAX_FILE_BYTES, ImageFiles
 from ganzoo.data.kept import ImageCache
-from ganzoo.data.zipped import Member, OpenZip, known_members, list_members
+from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, stamp_of
 from ganzoo.errors import UsageError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -162,19 +163,19 @@ def test_the_list_is_kept_until_the_zip_changes(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert list_images(path).names == ("2.png",)
     assert {entry.kind for entry in cache.entries()} == {"members"}
-    assert known_members(path, lambda name: name == "none", "another rule", cache).names == ()
+    assert known_members(path, stamp_of(path), lambda name: name == "none", "another rule", cache).names == ()
 
 
 def test_what_a_stranger_keeps_does_not_count(tmp_path: Path, cache: ImageCache) -> None:
     path = tmp_path / "x.zip"
     one(path)
-    rule = ("members", lambda _: True, "rule")
-    known_members(path, *rule[1:], cache)
+    known = partial(known_members, path, stamp_of(path), lambda _: True, "rule", cache)
+    known()
     (entry,) = cache.entries()
     for arrays in ({"names": b"1.png\0" + b"2.png"}, {"names": b"\xff"}, {"other": b"1.png"}):
         blob = {name: np.frombuffer(data, np.uint8) for name, data in arrays.items()}
         assert cache.store("members", entry.key, {**blob, "table": np.zeros((1, 6), np.int64)}, path)
-        assert known_members(path, *rule[1:], cache).names == ("1.png",)
+        assert known().names == ("1.png",)
 
 
 def test_files_named_by_hand_are_found_in_their_zip(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo.errors import GanzooError, of_the_machine, printable
+from ganzoo.errors import GanzooError, of_a_path, of_the_machine, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def sentence(err: BaseException) -> str:
     """What the user is told of an error: whose fault it is, if that can be found out."""
     if isinstance(err, GanzooError):
         return str(err)
-    blame = of_the_machine(err) or _blame(err)
+    blame = of_the_machine(err) or _blame(err) or of_a_path(err)
     if blame is not None:
         return f"{printable(blame)} (set GANZOO_DEBUG=1 to see all of it)."
     text = printable(" ".join(str(err).split()))

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -158,7 +159,8 @@ def _read(path: Path, _modified: int) -> Copy:
     try:
         found = read_table(record)
     except (OSError, ValueError) as err:
-        raise GanzooError(f"{record} cannot be read ({err}); prepare the copy anew.") from None
+        anew = "ask for the right to read it" if isinstance(err, PermissionError) else "prepare the copy anew"
+        raise GanzooError(f"{record} cannot be read ({err}); {anew}.") from None
     if found.get("format") != FORMAT or type(found.get("version")) is not int:
         raise GanzooError(f"{record} is no record of a prepared copy.")
     if found["version"] != VERSION:
@@ -204,7 +206,7 @@ def check_copy(copy: Copy, advance: Callable[[int], None] = lambda _: None) -> N
         advance: hears how many more images were compared.
 
     Raises:
-        GanzooError: files are missing or damaged; all of them are named.
+        GanzooError: files are missing or damaged; all of them are named. Or one may not be read.
     """
     wrong = []
     for shard in copy.shards:
@@ -213,6 +215,8 @@ def check_copy(copy: Copy, advance: Callable[[int], None] = lambda _: None) -> N
             copy.open_shard(shard)
             _same(path, sha256(path) == shard.sha256)
         except GanzooError:
+            if path.is_file() and not os.access(path, os.R_OK):
+                raise
             wrong.append(f"{shard.file} {'is damaged' if path.is_file() else 'is missing'}")
         advance(shard.count)
     try:

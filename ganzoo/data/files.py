@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Final, Literal
 
 from ganzoo.data.arrays import Array
-from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, refuse_large
+from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, refuse_large, stamp_of
 from ganzoo.errors import UsageError
+from ganzoo.files import json_digest
 
 _LOG: Final = logging.getLogger("ganzoo")
 Fit = Literal["crop", "pad", "stretch"]
@@ -36,7 +37,7 @@ _OTHERS: Final = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".raw", ".d
 """Endings of pictures that are not read."""
 COPY_RECORD: Final = "ganzoo-data.json"
 """A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
-_HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?![/\\]|\Z)|__MACOSX(?=[/\\]|\Z))")
+_HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|\Z))|__MACOSX(?=[/\\]|\Z))")
 """In a path, what macOS leaves beside files, and what begins with a dot."""
 _RULE: Final = f"{_HIDDEN.pattern} {' '.join(SUFFIXES)}"
 _SIZE, _CRC = (Member._fields.index(name) for name in ("size", "crc"))
@@ -56,6 +57,7 @@ class ImageFiles:
         digest: hex SHA-256 of the folder and the names, sizes and times of change in it, or of the names, sizes and
             checksums of a zip; empty where it is not known.
         table: of a zip, where each file is in it, a :class:`~ganzoo.data.zipped.Member` in a row.
+        stamp: of a zip, its size and times of change; empty where it is not known.
     """
 
     path: Path
@@ -64,9 +66,18 @@ class ImageFiles:
     classes: tuple[str, ...] = ()
     digest: str = ""
     table: Array | None = field(default=None, compare=False, repr=False)
+    stamp: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def state(self) -> str:
+        """What was found out about the files holds as long as this is the same; empty where it is not known.
+
+        The list of a zip says what its files should be, whoever packed them. Whether they can be read, it does not say.
+        """
+        return json_digest([self.digest, self.stamp]) if self.digest and self.stamp else self.digest
 
     def part(self, numbers: Sequence[int]) -> ImageFiles:
         """Some of them, without labels; what is needed to read them and no more, so that it is quickly sent."""
@@ -107,7 +118,8 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
         UsageError: there is no such folder or zip, it holds no images, or some but not all are in class folders.
     """
     path = path.expanduser()
-    table = None
+    table: Array | None = None
+    stamp: tuple[int, ...] = ()
     if path.is_dir():
         names, state = _walk(path)
         # Names, sizes and times tell the files of one folder apart, not those of two.
@@ -116,14 +128,15 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     elif path.suffix.lower() in SUFFIXES and path.is_file():
         raise UsageError(one_image(path))
     elif path.is_file():
-        names, table = known_members(path, _is_image, _RULE)
+        stamp = stamp_of(path)
+        names, table = known_members(path, stamp, _is_image, _RULE)
         digest = _digest(names, table[:, [_SIZE, _CRC]].tobytes())
     else:
         raise UsageError(f"There is no folder or zip of images at {path}.")
     if not names:
-        raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}.")
+        raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}, and what is hidden is left out.")
     numbers, classes = _classes(names, path) if labels else (None, ())
-    return ImageFiles(path, tuple(names), numbers, classes, digest, table)
+    return ImageFiles(path, tuple(names), numbers, classes, digest, table, stamp)
 
 
 def is_copy(path: Path) -> bool:
@@ -207,7 +220,7 @@ def _digest(names: Iterable[str], state: bytes) -> str:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
 
 
 def _is_image(name: str) -> bool:

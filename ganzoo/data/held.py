@@ -32,7 +32,7 @@ def held_images(
     from PIL import __version__ as pillow
 
     cache = ImageCache()
-    key = key_of(list=files.digest, shape=shape, fit=fit, pillow=pillow) if files.digest and keep else ""
+    key = key_of(list=files.state, shape=shape, fit=fit, pillow=pillow) if files.state and keep else ""
     found = cache.load("pixels", key) if key else None
     kept = None if found is None else _understood(found[0], len(files), shape)
     if kept is not None:

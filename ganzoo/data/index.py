@@ -35,7 +35,7 @@ class ImageIndex:
         self.files = files
         self.cache = cache or ImageCache()
         # What an image is depends on who reads it, too.
-        self._key = key_of(list=files.digest, pillow=pillow) if files.digest else ""
+        self._key = key_of(list=files.state, pillow=pillow) if files.state else ""
         self._changed = False
         self._begun = time.monotonic()
         count = len(files)
@@ -114,7 +114,8 @@ class ImageIndex:
         numbers = {int(number): reason for number, reason in bad.items() if number.isascii() and number.isdigit()}
         if sorted(numbers) != np.flatnonzero(kept["sound"] == _NO).tolist():
             return
-        self._sizes, self._grey, self._sound = kept["sizes"], kept["grey"], kept["sound"]
+        # Copies: a file that is mapped cannot be replaced on Windows, and this one will be when more is known.
+        self._sizes, self._grey, self._sound = (np.array(kept[name]) for name in ("sizes", "grey", "sound"))
         self._bad = numbers
 
 
@@ -123,9 +124,9 @@ _KNOWN: Final[dict[tuple[str, int], ImageIndex]] = {}
 
 def index_of(files: ImageFiles) -> ImageIndex:
     """What is known of the images; of the same list always the same object, by its digest."""
-    if not files.digest:
+    if not files.state:
         return ImageIndex(files)
-    key = (files.digest, len(files))
+    key = (files.state, len(files))
     index = _KNOWN.pop(key, None) or ImageIndex(files)
     _KNOWN[key] = index  # the last one used is the last to be forgotten
     if len(_KNOWN) > _MOST:

@@ -35,7 +35,8 @@ from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.data.streamed import decode_in_order, note
 from ganzoo.data.workers import Decoders
-from ganzoo.files import sha256, write_text
+from ganzoo.errors import Interrupted
+from ganzoo.files import cause_of, sha256, write_text
 from ganzoo.reading import MAX_BYTES, read_table
 
 Images = Iterator[tuple[Pixels, Array]]
@@ -107,7 +108,7 @@ def from_files(
         np.array(files.labels, np.int64) if labelled else None,
         files.classes if labelled else (),
         source,
-        key_of(list=files.digest, fit=decoders.fit) if files.digest else "",
+        key_of(list=files.state, fit=decoders.fit) if files.state else "",
         finish,
     )
 
@@ -159,6 +160,8 @@ def prepare(
         GanzooError: it cannot be written.
     """
     out = out.expanduser().absolute()
+    if not out.name:
+        raise UsageError(f"{out} is no name for a copy: name a folder that is not there yet.")
     made = _Making(original, out, max(1, shard_bytes // original.spec.numel))
     if out.exists():
         return _same_as(out, made)
@@ -170,18 +173,21 @@ def prepare(
     made.tell_of_others()
     try:
         copy = made.work(out, advance)
-        if out.exists():  # another process was quicker
-            shutil.rmtree(made.folder, ignore_errors=True)
-            return _same_as(out, made)
-        made.folder.rename(out)
-    except OSError as err:
-        if is_copy(out):  # a quicker process renamed the folder
-            return _same_as(out, made)
-        raise GanzooError(
-            f"Cannot write {out}: {err.strerror or err}; free some space or choose another folder, and the same "
-            "command goes on from there."
-        ) from err
-    return copy
+        if not out.exists():  # else another process was quicker
+            made.folder.rename(out)
+            made.tidy(out)
+            return copy
+    except Interrupted:
+        raise
+    except (OSError, GanzooError) as err:
+        if not is_copy(out):  # else a quicker process renamed the folder
+            if isinstance(err, GanzooError):
+                raise
+            raise GanzooError(
+                f"Cannot write {out}: {cause_of(err)}; what is done is kept, and the same command goes on from there."
+            ) from err
+    shutil.rmtree(made.folder, ignore_errors=True)
+    return _same_as(out, made)
 
 
 def _same_as(out: Path, made: _Making) -> Copy:
@@ -203,9 +209,12 @@ class _Making:
         self.original, self.room = original, room
         shape = {"shape": original.spec.shape, "classes": original.classes, "num_classes": original.spec.num_classes}
         self.key = key_of(original=original.digest, room=room, **shape) if original.digest else ""
-        self.folder = out.with_name(f".{out.name}.{self.key[:12] or 'unknown'}.partial")
+        # The name is cut so that one of the longest possible leaves room for the rest.
+        self.folder = out.with_name(f".{out.name[:64]}.{self.key[:12] or 'unknown'}.partial")
         self.others = [
-            path for path in out.parent.glob(f".{glob.escape(out.name)}.*.partial") if path.name != self.folder.name
+            path
+            for path in out.parent.glob(f".{glob.escape(out.name[:64])}.*.partial")
+            if path.name != self.folder.name
         ]
         self.shards: list[Shard] = []
         self.kept: list[Array] = []
@@ -292,9 +301,15 @@ class _Making:
         if len(text) > MAX_BYTES:
             raise UsageError("This copy would have too many files or classes for its record: raise --shard-size.")
         write_text(folder / COPY_RECORD, text)
-        for each in (*folder.glob("*.numbers"), *folder.glob(".*.tmp"), *folder.glob("*.part"), folder / _PROGRESS):
-            each.unlink(missing_ok=True)
+        self.tidy(folder)
         return copy
+
+    def tidy(self, folder: Path) -> None:
+        """Remove what was for the making, be it another process's, which will find the copy there."""
+        for pattern in ("*.numbers", ".*.tmp", "*.part", _PROGRESS):
+            for each in folder.glob(pattern):
+                with suppress(OSError):
+                    each.unlink(missing_ok=True)
 
 
 class _File:

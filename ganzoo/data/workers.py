@@ -109,7 +109,8 @@ class Decoders:
                 if self._pool is None:
                     pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
                     weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
-                    starts = [pool.submit(_nothing) for _ in range(self.workers)]
+                    with _held_signals():
+                        starts = [pool.submit(_nothing) for _ in range(self.workers)]
                     self._pool, self._awake = pool, starts[0]
                 if self._awake.done():
                     return self._pool.submit(_decode_piece, files, self.shape, self.fit)
@@ -205,12 +206,29 @@ def _nothing() -> None:
     """The first thing that a new process is asked to do."""
 
 
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """New processes inherit that these signals wait, so that none ends them before they can ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _numbers() -> list[signal.Signals]:
+    return [signal.Signals[name] for name in _IGNORED if hasattr(signal, name)]
+
+
 def _settle_in() -> None:
     """What a new process does first."""
-    for name in _IGNORED:
-        number = getattr(signal, name, None)
-        if number is not None:
-            signal.signal(number, signal.SIG_IGN)
+    for number in _numbers():
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _numbers())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,7 +27,8 @@ _LOCAL: Final = struct.Struct("<4s22xHH")
 _MARK: Final = b"PK\3\4"
 _ENDS_ITSELF: Final = 0x02
 """The bit of the flags by which data of LZMA have a mark at their end."""
-_UNREADABLE: Final = {0x01: "it is encrypted", 0x20: "it is a patch", 0x40: "it is encrypted"}
+_LOCKED: Final = "it is encrypted, so save the zip anew without a password"
+_UNREADABLE: Final = {0x01: _LOCKED, 0x20: "it is a patch of another zip", 0x40: _LOCKED}
 """Bits of a member's flags, and what they mean."""
 
 
@@ -67,35 +68,45 @@ def list_members(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> 
     try:
         with zipfile.ZipFile(path) as archive:
             infos = {info.filename: info for info in archive.infolist() if wanted(info.filename)}
-        names = tuple(sorted(infos))
+        names = tuple(sorted(infos, key=lambda name: name.replace("\\", "/")))  # as a folder's would be
         table = np.empty((len(names), len(Member._fields)), np.int64)
         for row, name in enumerate(names):
             info = infos[name]
             sizes = info.compress_size, info.file_size
             table[row] = info.header_offset, *sizes, info.CRC, info.compress_type, info.flag_bits
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, OverflowError) as err:
+    except OSError as err:
+        raise UsageError(f"{path} cannot be read: {err.strerror or err}.") from None
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as err:
         # The last three are of members that need a later version of the format, of names that are not in the encoding
         # that they promise, and of places and sizes beyond any disk.
-        raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}).") from None
+        anew = "copy or download it again, or pack it anew"
+        raise UsageError(f"{path} is neither a folder nor a zip that can be read ({err}): {anew}.") from None
     return Members(names, table)
 
 
-def known_members(path: Path, wanted: Callable[[str], bool], rule: str, cache: ImageCache | None = None) -> Members:
-    """What :func:`list_members` gives; it is kept for the next start if it took long, until the zip changes.
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Size, times of change and number of a file, with the time that no program sets: the other may be an old date."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
-    ``rule`` names what is wanted: where it changes, what was kept does not count.
+
+def known_members(
+    path: Path, stamp: Sequence[int], wanted: Callable[[str], bool], rule: str, cache: ImageCache | None = None
+) -> Members:
+    """What :func:`list_members` gives; it is kept for the next start if it took long.
+
+    Args:
+        path: the zip.
+        stamp: its :func:`stamp_of`; what was kept under another one does not count.
+        wanted: which names.
+        rule: says in words which; what was kept under another one does not count either.
+        cache: where it is kept.
 
     Raises:
         UsageError: it is no zip, or not one that can be read.
     """
     cache = cache or ImageCache()
-    try:
-        state = path.stat()
-    except OSError as err:
-        raise UsageError(f"{path} cannot be read: {err.strerror or err}.") from None
-    # The time that no program sets is there too: a new zip may come under the date of the old one.
-    changed = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
-    key = key_of(zip=str(path.resolve()), changed=changed, rule=rule)
+    key = key_of(zip=str(path.resolve()), stamp=list(stamp), rule=rule)
     kept = cache.load("members", key)
     known = None if kept is None else _restored(kept[0])
     if known is not None:
@@ -170,7 +181,9 @@ def _unpacked(packed: bytes, member: Member) -> bytes:
         unpack = _WAYS[member.method]
         return unpack(packed, member, max(1, member.size))  # 0 would be no limit
     except (KeyError, ImportError):
-        raise ValueError(f"it is packed by method {member.method}, which this Python does not know") from None
+        raise ValueError(
+            f"it is packed by method {member.method}, which this Python does not know, so save the zip anew"
+        ) from None
     except Exception as err:  # each way has its own
         raise ValueError(f"the zip is damaged there: {err}") from None
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.training import checkpoint
 from ganzoo.training.alike import checksum
 from ganzoo.training.checkpoint import Snapshot
 
 if TYPE_CHECKING:
+    from ganzoo.data import Dataset
     from ganzoo.training.loop import Session
 
 _GROUP_KEYS: Final = ("gen", "disc")
@@ -44,6 +45,7 @@ def capture(session: Session) -> Snapshot:
         "step": session.step,
         "position": session.stream.position,
         "samples": None if session.dataset.length is None else int(session.dataset.length),
+        "classes": list(session.dataset.classes) if session.bundle.spec.num_classes else [],
         "processes": session.together.world,
         "seconds": session.seconds,
         "groups": groups,
@@ -95,12 +97,29 @@ def copied(snapshot: Snapshot) -> Snapshot:
     )
 
 
+def _refuse_other_classes(saved: Snapshot, dataset: Dataset) -> None:
+    """Refuse to go on where labels would mean something else than they did.
+
+    Raises:
+        UsageError: the classes have other names now, or another order.
+    """
+    before, now = saved.state.get("classes") or [], list(dataset.classes)
+    changed = [f"{old} is {new} now" for old, new in zip(before, now, strict=False) if old != new]
+    if before and now and changed:
+        raise UsageError(
+            f"The data set has other classes than when the run was saved ({', '.join(changed[:3])}), and labels are "
+            "learned by their order: bring the old names back, or begin a new run."
+        )
+
+
 def put_back(session: Session, saved: Snapshot) -> None:
     """Go back to a state. A process that had a part of its own in it takes that, if there are as many as there were.
 
     Raises:
         GanzooError: it does not fit.
+        UsageError: the classes of the data set have changed.
     """
+    _refuse_other_classes(saved, session.dataset)
     bundle = session.bundle
     checkpoint.restore_module(bundle.gen, "gen", saved.model)
     disc_side = {name: value for name, value in saved.model.items() if not name.startswith(("gen.", "ema."))}

@@ -104,7 +104,8 @@ def _choose(path: Path, asked: str | None, usual: tuple[str, ...], needed: str |
         return asked
     found = next((name for name in usual if name in names), None)
     if found is None and needed:
-        raise UsageError(f"{path} has no {needed} called {' or '.join(usual)}; {there}: set the option {option}.")
+        do = f": set the option {option}" if names else ""
+        raise UsageError(f"{path} has no {needed} called {' or '.join(usual)}; {there}{do}.")
     return found
 
 
@@ -177,11 +178,15 @@ def _load(path: Path, name: str) -> Array:
 
 
 def _pixels(array: Array, where: str) -> Array:
+    if array.dtype.kind in _INTEGERS and array.max() == 1:
+        _LOG.warning("%s has pixels of 0 and 1 alone, of 255: all black. If 1 means white, store it as bool.", where)
     if array.dtype == np.uint8:
         return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
     low, high = float(array.min()), float(array.max())
+    if not np.isfinite([low, high]).all():
+        raise UsageError(f"{where} has pixels that are not finite; remove those images.")
     ranges = _RANGES if array.dtype.kind == "f" else _RANGES[-1:]
     for start, end in ranges:
         slack = _SLACK * (end - start) if array.dtype.kind == "f" else 0
