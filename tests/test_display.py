@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ganzoo.api import Spec
+from ganzoo.cli import terminal
 from ganzoo.cli.display import Display, LiveDisplay, PlainDisplay, display_for
 from ganzoo.config import Layer, resolve
 from ganzoo.outputs.preview import half_blocks, scatter
@@ -169,3 +170,26 @@ def test_a_scatter_plot_shows_points_where_they_are(ascii_only: bool) -> None:
     assert (left < 3, right > 16) == (True, True)
     assert scatter(torch.full((2, 2), math.nan), 4, 2).plain.split() == []
     assert scatter(torch.zeros(3, 1), 4, 2).plain.strip()
+
+
+NUMBERS = [("a-run-of-some-length", "20.1 ± 0.01", "30,384", "words that may be wrapped where there is little room")]
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_no_table_loses_a_number_however_narrow(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    terminal.table(("run", "FID", "G", "note"), NUMBERS, wrap=("note",))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= width
+    for text in ("FID", *NUMBERS[0][:3], *NUMBERS[0][3].split()):
+        assert text in said
+
+
+def test_a_table_of_two_columns_wraps_where_it_must(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.table(("", ""), [("source", "/a/long/path" * 5)])
+    assert "".join(capsys.readouterr().out.split()).strip("─") == "source" + "/a/long/path" * 5

@@ -38,6 +38,7 @@ def faulty_parts() -> Iterator[None]:
         ("loss failing", "failed in _uneven() (faulty_parts.py, line "),
         ("loss unready", "cannot be built as faulty_parts:Unready(config, spec): TypeError: "),
         ("reg spread", "returns a tensor (4,) from penalty(), not a scalar"),
+        ("reg total", "has the name 'loss_d' of another metric"),
         ("data pairs", "returns a tuple from draw(), not a Batch"),
         ("data told", "returns labels from draw() where its spec has num_classes=None"),
     ],
@@ -73,6 +74,16 @@ def test_a_norm_over_a_batch_of_one_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"mlp cannot be trained on one sample, .* set --batch-size to at least 2"):
             ganzoo.train(resolve([Layer("test", settings | {f"{part}.norm": "batch"})]))
     assert ganzoo.train(resolve([Layer("test", settings)])).path.is_dir()
+
+
+def test_a_run_that_cannot_draw_its_first_grid_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("ganzoo.training.loop.Session.draw", full)
+    with pytest.raises(MemoryError):
+        ganzoo.train(resolve([Layer("test", SMALL | {"out": tmp_path})]))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_happens_in_our_own_code_is_nobodys_fault() -> None:

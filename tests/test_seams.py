@@ -311,3 +311,29 @@ def test_random_numbers_of_python_and_numpy_follow_from_the_seed(tmp_path: Path)
     assert weights(runs["one"], 4) == weights(runs["two"], 4)
     assert weights(runs["one"], 4) == weights(runs["half"], 4)
     assert weights(runs["one"], 4) != weights(runs["other"], 4)
+
+
+class Meddles:
+    """Changes what it is shown, and leaves."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+
+    @hookimpl
+    def ganzoo_step_end(self, step: int, metrics: dict[str, Tensor]) -> None:
+        self.seen += 1
+        for value in metrics.values():
+            value.mul_(0)
+        if step == 2:
+            sys.exit(7)
+
+
+def test_an_observer_changes_no_number_and_ends_no_run(tmp_path: Path) -> None:
+    def metrics(name: str, *observers: object) -> list[dict[str, Any]]:
+        settings = {**SMALL, "out": tmp_path, "steps": 4, "log_every": 1, "name": name}
+        lines = ganzoo.train(resolve([Layer("test", settings)]), observers=observers).metrics()
+        return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+
+    meddler = Meddles()
+    assert metrics("watched", meddler) == metrics("alone")
+    assert meddler.seen == 2

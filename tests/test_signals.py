@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -169,3 +170,15 @@ def test_on_a_terminal_the_same_command_asks(
         assert cli.main(["run", *FLAGS, "--out", str(tmp_path), "--steps", "5"]) == 0
     os.close(leader)
     assert len(list(tmp_path.iterdir())) == runs
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has other pipes")
+def test_a_reader_of_the_log_that_goes_away_ends_no_run(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    command = [sys.executable, "-m", "ganzoo", "run", *flags({**TINY, "run.out": tmp_path, "run.name": "r"})]
+    process = subprocess.Popen([*command, "--steps", "300"], stdout=subprocess.DEVNULL, stderr=writer)
+    os.close(writer)
+    assert os.read(reader, 100)
+    os.close(reader)
+    assert process.wait(120) == 0
+    assert checkpoint.step_of(checkpoint.newest_good(tmp_path / "r")) == 300

@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -18,7 +19,12 @@ from ganzoo.errors import GanzooError, of_a_path, of_the_machine, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
+_LEGIBLE: Final = 20
+"""How narrow text that wraps may become."""
+_BETWEEN: Final = 3
+"""Blanks between the columns of a table."""
 _PIPE_WIDTH: Final = 1000
 """Where nobody looks at a terminal, lines are as long as their content: wrapping would break paths."""
 
@@ -27,22 +33,51 @@ def console(*, stderr: bool = False) -> Console:
     """The one way to get a console; it knows about ``NO_COLOR``, the encoding and pipes."""
     from rich.console import Console
 
+    class Patient(Console):
+        def on_broken_pipe(self) -> None:
+            """Go on in silence where nobody reads what is said about the work: it is worth more than the words."""
+            if not stderr:
+                super().on_broken_pipe()
+            self.quiet = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
-    return Console(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
+    return Patient(stderr=stderr, width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: Collection[str] = ()) -> None:
-    """Print a table to standard output; the columns in ``wrap`` make room for the others."""
+    """Print a table to standard output; the columns in ``wrap`` make room for the others.
+
+    Where that is not enough, each row becomes a block of lines: a number that is cut off is a wrong one.
+    """
+    from rich.cells import cell_len
+
+    cells = [[*map(printable, row)] for row in rows]
+    screen = console()
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    least = sum(min(width, _LEGIBLE) if name in wrap else width for name, width in zip(columns, widths, strict=True))
+    if least + _BETWEEN * (len(columns) - 1) <= screen.width:
+        screen.print(_grid(columns, cells, wrap))
+    elif len(columns) <= 2:  # which would be a block of its own
+        screen.print(_grid(columns, cells, columns))
+    else:
+        for row in cells:
+            block = [(name, value) for name, value in zip(columns, row, strict=True) if value]
+            screen.print(_grid(("", "value"), block, ("value",), heads=False))
+            screen.print()
+
+
+def _grid(columns: Sequence[str], rows: Iterable[Sequence[str]], wrap: Collection[str], *, heads: bool = True) -> Table:
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=heads)
     for column in columns:
         grid.add_column(column, overflow="fold", no_wrap=column not in wrap)
     for row in rows:
-        grid.add_row(*map(printable, row))
-    console().print(grid)
+        grid.add_row(*row)
+    return grid
 
 
 def say(text: str = "") -> None:
@@ -51,8 +86,9 @@ def say(text: str = "") -> None:
 
 
 def status(text: str) -> None:
-    """A line about what happens, not part of the result."""
-    click.echo(printable(text, keep="\n"), err=True)
+    """A line about what happens, not part of the result; nobody needs to read it."""
+    with suppress(BrokenPipeError):
+        click.echo(printable(text, keep="\n"), err=True)
 
 
 def trace(err: BaseException) -> None:

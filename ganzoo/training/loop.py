@@ -24,7 +24,7 @@ from ganzoo.training.fast import settle
 from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
-from ganzoo.training.observers import Observers
+from ganzoo.training.observers import Observers, Shown
 from ganzoo.training.probe import check_contracts, check_nothing_came_late, not_finite, saved_names
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
@@ -182,7 +182,7 @@ class Session:
         if self.ema is not None:
             self.ema.follow(self.bundle.gen, self.step, settings.batch_size)
         self._history.append(metrics)
-        self.observers.call("step_end", run=self.run, step=self.step, metrics=metrics)
+        self.observers.call("step_end", run=self.run, step=self.step, metrics=Shown(metrics))
         step = self.step
         if step % settings.log_every == 0:
             self.log()

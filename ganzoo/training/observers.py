@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ganzoo.plugins import loaded
 
 _log = logging.getLogger("ganzoo")
 _LIFECYCLE: Final = ("run_start", "step_end", "samples", "checkpoint_saved", "eval_end", "run_end")
+
+
+class Shown(Mapping[str, Any]):
+    """The metrics of a step for those who watch: each look at one is at a copy, so that nobody changes the run's."""
+
+    def __init__(self, metrics: Mapping[str, Any]) -> None:
+        self._metrics = metrics
+
+    def __getitem__(self, name: str) -> Any:
+        return self._metrics[name].detach().clone()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._metrics)
+
+    def __len__(self) -> int:
+        return len(self._metrics)
 
 
 class Observers:
@@ -50,7 +66,7 @@ class Observers:
                 continue
             try:
                 function(*(arguments[key] for key in wanted))
-            except Exception as err:
+            except (Exception, SystemExit) as err:
                 if self._strict:
                     raise
                 self._gone.add(name)

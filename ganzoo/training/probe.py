@@ -24,6 +24,8 @@ from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
 
 _BATCH = 4
+_TAKEN = frozenset({"loss", "loss_d", "loss_g", "d_real", "d_fake", "step", "images", "seconds", "steps_per_second"})
+"""Names in the metrics of a run that no term may have."""
 
 
 def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device: torch.device) -> None:
@@ -125,9 +127,11 @@ def _check_objectives(config: RunConfig, bundle: Bundle, real: Batch, fake: Batc
     _check_terms(config.loss, loss.discriminator_terms(critic_pass), "discriminator")
     own = len(loss.regularizers())
     for at, regularizer in enumerate(bundle.regularizers):
+        choice = config.loss if at < own else config.regs[at - own]
+        if regularizer.name in _TAKEN:
+            raise faulty(choice, f"has the name {regularizer.name!r} of another metric", "give it a name of its own")
         penalty = regularizer.penalty(critic_pass)
         if penalty is not None:
-            choice = config.loss if at < own else config.regs[at - own]
             _check(choice, penalty, (), "a scalar: take the mean over the batch", "penalty()")
     try:
         terms = loss.generator_terms(bundle.generator_pass(fake, real if loss.uses_real else None))

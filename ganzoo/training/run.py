@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -88,13 +89,18 @@ class Run:
             run.write_config(notes)
             run.path = run.lock.folder = _claim(draft, config)
         except (OSError, ValueError) as err:  # the latter for names that no system takes
+            other = "--name" if getattr(err, "errno", errno.EINVAL) in (errno.ENAMETOOLONG, errno.EINVAL) else "--out"
             raise GanzooError(
-                f"The run cannot be made in {out}: {getattr(err, 'strerror', None) or err}; choose another --out."
+                f"The run cannot be made in {out}: {getattr(err, 'strerror', None) or err}; choose another {other}."
             ) from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         run.lock.keep_alive()
         return run
+
+    def __repr__(self) -> str:
+        """With its folder, as notebooks show it."""
+        return f"Run({str(self.path)!r})"
 
     @classmethod
     def open(cls, path: Path | str) -> Run:

@@ -149,7 +149,12 @@ def start(
                     shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
                 raise
             if session is not None:
-                session.train()
+                try:
+                    session.train()
+                except BaseException:
+                    if not resumed and together.rank == 0 and not session.step and not any(run.checkpoints.iterdir()):
+                        shutil.rmtree(run.path, ignore_errors=True)  # not even the first grid could be drawn
+                    raise
     return run
 
 

@@ -69,8 +69,8 @@ def disc_traits(config: CganDiscriminatorConfig, spec: Spec) -> Iterator[str]:
 NEEDS_LABELS = Rule(
     lambda plan: plan.spec.num_classes is None,
     what="cgan cannot be trained on the data set {data}",
-    why="it learns samples of a wanted class, and these have no labels",
-    instead="choose labelled data, or an unconditional pair such as --gen dcgan --disc dcgan",
+    why="it learns samples of a wanted class, and these have no labels, or are to be used without them",
+    instead="choose labelled data without --cond off, or an unconditional pair such as dcgan, or mlp for points",
 )
 NEEDS_PYRAMID = Rule(
     lambda plan: plan.spec.is_image and plan.spec.pyramid is None,
