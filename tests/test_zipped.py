@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from ganzoo.data import list_images
 from ganzoo.data import zipped as module
-from ganzoo.data.files import MAX_FILE_BYTES, ImageFiles
+from ganzoo.data.files import ImageFiles
 from ganzoo.data.kept import ImageCache
 from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, stamp_of
 from ganzoo.errors import UsageError
@@ -36,7 +36,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ImageCache:
 def read_all(path: Path) -> dict[str, bytes]:
     members = list_members(path)
     archive = OpenZip(path)
-    found = {name: archive.read(Member(*row.tolist()), 2**20) for name, row in zip(*members, strict=True)}
+    found = {name: archive.read(Member(*row.tolist())) for name, row in zip(*members, strict=True)}
     archive.close()
     return found
 
@@ -101,20 +101,20 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     archive = OpenZip(path)
     for flags in (0x01, 0x41):
         with pytest.raises(ValueError, match="it is encrypted"):
-            archive.read(member._replace(flags=flags), 2**20)
-    with pytest.raises(ValueError, match="it takes 3 MiB, more than the 1 allowed"):
-        archive.read(member._replace(size=3 * 2**20), 2**20)
-    with pytest.raises(ValueError, match="it takes 3 MiB, more than the 1 allowed"):
-        archive.read(member._replace(packed=3 * 2**20), 2**20)
+            archive.read(member._replace(flags=flags))
+    with pytest.raises(ValueError, match="it takes 65 MiB, more than the 64 allowed"):
+        archive.read(member._replace(size=65 * 2**20))
+    with pytest.raises(ValueError, match="it takes 65 MiB, more than the 64 allowed"):
+        archive.read(member._replace(packed=65 * 2**20))
     with pytest.raises(ValueError, match="the zip has changed, or is damaged"):
-        archive.read(member._replace(offset=3), 2**20)
+        archive.read(member._replace(offset=3))
     with pytest.raises(ValueError, match="the zip has changed, or is damaged"):
-        archive.read(member._replace(offset=10**6), 2**20)
+        archive.read(member._replace(offset=10**6))
     for wrong in ({"crc": 1}, {"size": 7}, {"size": 0}, {"size": 301}, {"packed": 3}, {"method": zipfile.ZIP_BZIP2}):
         with pytest.raises(ValueError, match="the zip is damaged there"):
-            archive.read(member._replace(**wrong), 2**20)
+            archive.read(member._replace(**wrong))
     with pytest.raises(ValueError, match="it is packed by method 99, which this Python does not know"):
-        archive.read(member._replace(method=99), 2**20)
+        archive.read(member._replace(method=99))
     archive.close()
 
 
@@ -134,7 +134,7 @@ def test_a_member_that_says_it_is_small_is_not_unpacked_as_a_large_one(tmp_path:
     archive = OpenZip(path)
     tracemalloc.start()
     with pytest.raises(ValueError, match="the zip is damaged there"):
-        archive.read(member._replace(size=1000, packed=min(member.packed, 2**20)), 2**20)
+        archive.read(member._replace(size=1000, packed=min(member.packed, 2**20)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     archive.close()
@@ -187,5 +187,4 @@ def test_files_named_by_hand_are_found_in_their_zip(tmp_path: Path) -> None:
         assert [read(0), read(1)] == [b"b.png", b"a.png"]
     with pytest.raises(UsageError, match=r"x\.zip has no file c\.png"), ImageFiles(path, ("c.png",)).open():
         pass
-    assert MAX_FILE_BYTES >= 2**20
     assert struct.calcsize(module._LOCAL.format) == 30

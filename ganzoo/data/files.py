@@ -18,12 +18,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from ganzoo.data.arrays import Array
-from ganzoo.data.zipped import Member, OpenZip, known_members, list_members, refuse_large, stamp_of
 from ganzoo.errors import UsageError
 from ganzoo.files import json_digest
+
+if TYPE_CHECKING:
+    from ganzoo.data.arrays import Array
 
 _LOG: Final = logging.getLogger("ganzoo")
 Fit = Literal["crop", "pad", "stretch"]
@@ -40,7 +41,6 @@ COPY_RECORD: Final = "ganzoo-data.json"
 _HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|\Z))|__MACOSX(?=[/\\]|\Z))")
 """In a path, what macOS leaves beside files, and what begins with a dot."""
 _RULE: Final = f"{_HIDDEN.pattern} {' '.join(SUFFIXES)}"
-_SIZE, _CRC = (Member._fields.index(name) for name in ("size", "crc"))
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -92,6 +92,8 @@ class ImageFiles:
             UsageError: it is a zip that cannot be read.
             OSError: the folder or zip is not there any more.
         """
+        from ganzoo.data.zipped import Member, OpenZip, list_members  # NumPy takes its time, and help needs none
+
         if self.table is None and stat.S_ISREG(self.path.stat().st_mode):
             found = list_members(self.path, set(self.names).__contains__)
             missing = set(self.names).difference(found.names)
@@ -105,7 +107,7 @@ class ImageFiles:
         else:
             table = self.table
             with closing(OpenZip(self.path)) as archive:
-                yield lambda number: archive.read(Member(*table[number].tolist()), MAX_FILE_BYTES)
+                yield lambda number: archive.read(Member(*table[number].tolist()))
 
 
 def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
@@ -117,6 +119,8 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     Raises:
         UsageError: there is no such folder or zip, it holds no images, or some but not all are in class folders.
     """
+    from ganzoo.data.zipped import known_members, stamp_of, sums
+
     path = path.expanduser()
     table: Array | None = None
     stamp: tuple[int, ...] = ()
@@ -130,7 +134,7 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     elif path.is_file():
         stamp = stamp_of(path)
         names, table = known_members(path, stamp, _is_image, _RULE)
-        digest = _digest(names, table[:, [_SIZE, _CRC]].tobytes())
+        digest = _digest(names, sums(table))
     else:
         raise UsageError(f"There is no folder or zip of images at {path}.")
     if not names:
@@ -261,5 +265,15 @@ def _read_file(folder: Path, name: str) -> bytes:
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):
         raise ValueError("it is no file")  # a pipe would never end
-    refuse_large(state.st_size, MAX_FILE_BYTES)
+    refuse_large(state.st_size)
     return path.read_bytes()
+
+
+def refuse_large(size: int) -> None:
+    """Refuse a file of more bytes than are allowed.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"it takes {size / 2**20:.0f} MiB, more than the {MAX_FILE_BYTES // 2**20} allowed")

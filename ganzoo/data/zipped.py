@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ganzoo.data.arrays import Array
+from ganzoo.data.files import refuse_large
 from ganzoo.data.kept import WORTH_KEEPING, ImageCache, key_of
 from ganzoo.errors import UsageError
 
@@ -132,6 +133,11 @@ def _restored(arrays: Mapping[str, Array]) -> Members | None:
     return Members(names, arrays["table"])
 
 
+def sums(table: Array) -> bytes:
+    """Sizes and checksums of members, which tell what they hold wherever they are."""
+    return table[:, [Member._fields.index(name) for name in ("size", "crc")]].tobytes()
+
+
 class OpenZip:
     """A zip whose members are read by their places; threads may share it.
 
@@ -143,17 +149,17 @@ class OpenZip:
         self._file = path.open("rb")
         self._reading = threading.Lock()
 
-    def read(self, member: Member, most: int) -> bytes:
+    def read(self, member: Member) -> bytes:
         """The bytes of a member.
 
         Raises:
-            ValueError: it takes more than ``most`` bytes, is encrypted, packed in a way that Python does not know,
+            ValueError: it takes more bytes than are allowed, is encrypted, packed in a way that Python does not know,
                 damaged, or not where it should be.
         """
         for bit, meaning in _UNREADABLE.items():
             if member.flags & bit:
                 raise ValueError(meaning)
-        refuse_large(max(member.size, member.packed), most)
+        refuse_large(max(member.size, member.packed))
         with self._reading:
             self._file.seek(member.offset)
             mark, name, extra = _LOCAL.unpack(self._file.read(_LOCAL.size).ljust(_LOCAL.size, b"\0"))
@@ -209,13 +215,3 @@ _WAYS: Final[dict[int, Callable[[bytes, Member, int], bytes]]] = {
     zipfile.ZIP_BZIP2: _bunzip,
     zipfile.ZIP_LZMA: _unlzma,
 }
-
-
-def refuse_large(size: int, most: int) -> None:
-    """Refuse a file of more bytes than are allowed.
-
-    Raises:
-        ValueError: it is one.
-    """
-    if size > most:
-        raise ValueError(f"it takes {size / 2**20:.0f} MiB, more than the {most // 2**20} allowed")
