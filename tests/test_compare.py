@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import Ganzoo
 from PIL import Image
 from running import POINTS
 from safetensors.torch import load_file
 
-import ganzoo
+import ganzoo as zoo
 from ganzoo import cli
 from ganzoo.evaluation.compare import Comparison, compare
 from ganzoo.evaluation.facts import count_parameters
@@ -30,7 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs: the loss ns with two seeds, and wgan-gp, which brings a recipe."""
     out = tmp_path_factory.mktemp("trained")
     for name, more in (("a", {"seed": 0}), ("b", {"seed": 1}), ("w", {"loss": "wgan-gp", "run.seed": 0})):
-        ganzoo.train({**TINY, **more, "run.out": out, "run.name": name}, steps=3)
+        zoo.train({**TINY, **more, "run.out": out, "run.name": name}, steps=3)
     return out
 
 
@@ -39,11 +40,12 @@ def runs(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "runs"))
 
 
-def scored(run: Path, step: int = 3, better: Any = "lower", *, n: int = 100, **scores: float) -> None:
+def scored(
+    run: Path, step: int = 3, better: Any = "lower", *, n: int = 100, best: bool = False, **scores: float
+) -> None:
     found = tuple(Score(name, name.upper(), value, better) for name, value in scores.items())
-    append_result(
-        run, Result({"path": str(run), "step": step, "weights": "ema"}, found, {"samples": n, "data": "ring"})
-    )
+    subject = {"path": str(run), "step": step, "weights": "ema"} | ({"best": True} if best else {})
+    append_result(run, Result(subject, found, {"samples": n, "data": "ring"}))
 
 
 def of(runs: Path, *names: str, **asked: Any) -> Comparison:
@@ -137,7 +139,7 @@ def test_parameters_are_those_of_the_checkpoint(runs: Path) -> None:
     (file,) = (runs / "a").glob("checkpoints/*/model.safetensors")
     tensors = load_file(file)
     counts = count_parameters(runs / "a")
-    gen = ganzoo.load(runs / "a")
+    gen = zoo.load(runs / "a")
     assert counts["gen"] == sum(parameter.numel() for parameter in gen.parameters())
     assert counts["disc"] == sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("disc."))
     file.write_bytes(b"\xff" * 20)
@@ -186,6 +188,77 @@ def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     ):
         assert cli.main(["compare", *line.split()]) == code
         assert sentence in capsys.readouterr().err
+
+
+def test_scores_of_the_best_checkpoint_stand_apart(runs: Path, ganzoo: Ganzoo) -> None:
+    scored(runs / "a", fid=10)
+    scored(runs / "b", fid=5, best=True)
+    found = of(runs, "a", "b")
+    assert [(dict(group.apart), group.rows[0].seeds) for group in found.groups] == [
+        ({"best": False}, (0,)),
+        ({"best": True}, (1,)),
+    ]
+    only = ("compare", str(runs / "b"))
+    for more in ((), ("--markdown",)):
+        header, *_, row = (line for line in ganzoo(*only, *more).out.splitlines() if "FID" in line or " 5 " in line)
+        assert "checkpoint" in header
+        assert "best" in row
+    assert ganzoo(*only, "--json").json["groups"][0]["protocol"]["best"] is True
+    assert "checkpoint" not in ganzoo("compare", str(runs / "a")).out
+
+
+@pytest.mark.parametrize("metric", [(), ("--metric", "fid")])
+def test_a_mean_says_how_many_runs_lack_the_score(runs: Path, ganzoo: Ganzoo, metric: tuple[str, ...]) -> None:
+    shutil.copytree(runs / "a", runs / "c")
+    configured(runs / "c", lambda config: config["run"].update(seed=2))
+    scored(runs / "a", fid=10)
+    scored(runs / "b", fid=13)
+    names = [str(runs / name) for name in "abc"]
+    assert "11.5 ± 2.1 (2 of 3)" in ganzoo("compare", *names, *metric).out
+    (row,) = ganzoo("compare", *names, *metric, "--json").json["groups"][0]["rows"]
+    assert (row["of"], row["scores"]["fid"]["n"]) == (3, 2)
+    scored(runs / "c", kid=1)
+    assert "11.5 ± 2.1 (2 of 3)" in ganzoo("compare", *names, *metric).out
+    scored(runs / "c", fid=12)
+    assert " of 3)" not in ganzoo("compare", *names, "--metric", "fid").out
+
+
+def test_parameters_of_a_row_are_of_the_first_run_that_knows(runs: Path) -> None:
+    known = of(runs, "a").rows[0].parameters
+    shutil.rmtree(runs / "a" / "checkpoints")
+    (row,) = of(runs, "a", "b").rows
+    assert row.parameters == known
+
+
+def test_what_cannot_be_evaluated_is_not_advised(runs: Path, ganzoo: Ganzoo) -> None:
+    shutil.rmtree(runs / "a" / "checkpoints")
+    (runs / "b" / "failed.json").write_text('{"sentence": "No luck."}', encoding="utf-8")
+    said = ganzoo("compare", *(str(runs / name) for name in "abw")).err
+    assert [line for line in said.splitlines() if "has no scores" in line] == [
+        f"w has no scores; compute some: ganzoo eval {runs / 'w'} --update"
+    ]
+
+
+def test_a_run_that_ended_by_its_own_rule_was_not_interrupted(tmp_path: Path, ganzoo: Ganzoo) -> None:
+    patient = {"run.steps": 40, "run.eval_every": 2, "run.eval_patience": 1, "run.eval_samples": 50}
+    run = zoo.train({**TINY, **patient, "run.out": tmp_path, "run.name": "patient"})
+    steps = run.metrics()[-1]["step"]
+    assert steps < 40
+    found = compare([run.path])
+    assert not found.rows[0].unfinished
+    assert found.notes == (
+        f"patient ended after {steps} of 40 steps, since its score got no better (--eval-patience).",
+    )
+    assert f"{steps}!" not in ganzoo("compare", str(run.path)).out
+    (state,) = run.path.glob(f"checkpoints/step-*{steps}/state.json")
+    state.write_text("{", encoding="utf-8")
+    assert compare([run.path]).rows[0].unfinished
+
+
+def test_a_folder_of_runs_says_how_they_are_named(runs: Path, ganzoo: Ganzoo) -> None:
+    done = ganzoo("compare", str(runs))
+    assert done.code == 4
+    assert done.err.endswith(f"There are runs in it: name them as {runs / '*'}.\n")
 
 
 def test_the_picture_shows_every_row(runs: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ganzoo.api import Component, Spec
 from ganzoo.cli import main
+from ganzoo.data import pretrained
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.nn import Discriminator, Regularizer
 from ganzoo.options import NoOptions
@@ -249,14 +250,34 @@ def test_folders_that_cannot_be_written_or_are_nearly_full_are_noted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "file" / "torch"))
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("GANZOO_DATA", str(tmp_path / "data"))
     found = {finding.name: finding for finding in doctor._folders()}
     assert found["weights"].status == "note"
-    assert "cannot be written, so downloads need another: set TORCH_HOME" in found["weights"].text
+    assert "cannot be written, so downloads need another: set GANZOO_CACHE" in found["weights"].text
     assert found["here"].status == "ok"
     monkeypatch.setattr(doctor, "_LITTLE", 10**18)
     assert {finding.status for finding in doctor._folders() if finding.name == "here"} == {"note"}
+
+
+@pytest.mark.parametrize("named", ["", "weights.pth", "folder", "nothing"])
+@pytest.mark.parametrize("variable", ["", "TORCH_HOME", "XDG_CACHE_HOME"])
+def test_weights_are_looked_for_where_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, variable: str
+) -> None:
+    (tmp_path / "weights.pth").write_text("", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME", "GANZOO_WEIGHTS"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        monkeypatch.setenv("GANZOO_WEIGHTS", str(tmp_path / named))
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    found = [finding for finding in doctor._folders() if finding.name == "weights"]
+    assert [finding.data["path"] for finding in found] == [str(place) for place in pretrained._places()]
+    assert {finding.status for finding in found} == {"ok"}
+    if named == "weights.pth":
+        assert found[0].text == f"{tmp_path / named} (a file)"
 
 
 def _given(device: torch.device, **_: object) -> torch.device:

@@ -189,6 +189,7 @@ def test_a_result_that_no_card_can_tell_is_not_kept_twice(run: Path, tmp_path: P
         record.pop(name, None)
     record["generator"].pop("plugin")
     (out / "config.json").write_text(json.dumps(record), encoding="utf-8")
+    (out / "README.md").unlink()  # so that it is written anew
     keep_result(out, result())
     assert len(read_results(out)) == 1
     assert "Latents have some numbers" in (out / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from ganzoo.cli import terminal
 from ganzoo.cli.shared import json_option, plugin_option
 from ganzoo.config import SECTIONS
 from ganzoo.evaluation.compare import FORMAT, SORTS, Comparison, Group, Mean, Row, compare
-from ganzoo.evaluation.result import FILE, plain
+from ganzoo.evaluation.result import FILE, names_in, plain
 
 _WRAPPED: Final = ("run", "settings")
 _ASKED: Final = 3
@@ -51,8 +51,7 @@ def command(
     The folder of a sweep stands for all its runs. Runs that differ in the seed alone are one row: the mean, and the
     standard deviation over the seeds. Scores that were computed in different ways are shown apart.
     """
-    names = [name for text in metrics for name in text.split(",") if name]
-    found = compare(runs, metrics=names, sort=sort)
+    found = compare(runs, metrics=names_in(metrics), sort=sort)
     if as_json:
         terminal.dump(to_dict(found))
     else:
@@ -102,7 +101,7 @@ def _say(line: str, *, markdown: bool) -> None:
 
 
 def _ask(found: Comparison) -> None:
-    bare = [run for row in found.unevaluated for run in row.runs]
+    bare = [run for row in found.unevaluated for run in row.runs if run.scorable]
     for run in bare[:_ASKED]:
         terminal.status(
             f"{run.path.name} has no scores; compute some: ganzoo eval {shlex.quote(str(run.path))} --update"
@@ -143,6 +142,8 @@ def _table(found: Comparison, rows: Sequence[Row], group: Group | None) -> tuple
         label = next((row.scores[name].label for row in rows if name in row.scores), None)
         if label is not None:
             columns[_arrow(label, rows, name)] = lambda row, name=name: _score(row, name)  # type: ignore[misc]
+    if group and group.protocol.get("best"):
+        columns["checkpoint"] = lambda _: "best"
     if group and "samples" in group.protocol:
         columns["N"] = lambda _: _words(group.protocol["samples"])
     columns["steps"] = lambda row: f"{row.steps:,}" + ("!" if row.unfinished else "")
@@ -166,7 +167,7 @@ def _score(row: Row, name: str) -> str:
     if score is None:
         return ""
     text = f"{score.mean:.4g}" + ("" if score.std is None else f" ± {score.std:.2g}")
-    return text + (f" ({len(score.values)} of {len(row.runs)})" if len(score.values) != len(row.runs) else "")
+    return text + (f" ({len(score.values)} of {row.of})" if len(score.values) != row.of else "")
 
 
 def _count(parameters: int | None) -> str:
@@ -214,6 +215,7 @@ def _row(found: Comparison, row: Row) -> dict[str, Any]:
         "name": row.name,
         "runs": [str(run.path) for run in row.runs],
         "seeds": list(row.seeds),
+        "of": row.of,
         **row.parts,
         "settings": found.differing(row),
         "scores": {name: _mean(score) for name, score in row.scores.items()},

@@ -14,6 +14,7 @@ from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import ComponentName, best_option, json_option, plugin_option, tend_cache
 from ganzoo.cli.typed import option_for, write_sections
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.evaluation.result import names_in
 from ganzoo.options import options_of
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class EvalCommand(click.Command):
     "metrics",
     multiple=True,
     metavar="NAME",
-    help="fid, kid, isc, prc, classes, accuracy or modes; may be repeated. [default: what suits the data, without prc]",
+    help="fid, kid, isc, prc, classes, accuracy or modes; several with commas. "
+    "[default: what suits the data, without prc]",
 )
 @click.option(
     "--features",
@@ -138,35 +140,45 @@ def command(
         from ganzoo.training.launch import launch
 
         ctx.exit(launch(several, ["eval", *ctx.obj["arguments"]]))
-    result = many.as_one(lambda: _evaluated(subject, ctx.obj["options"], asked))
+    result, unkept = many.as_one(lambda: _evaluated(subject, ctx.obj["options"], asked))
     if processes.place().rank:
         return  # process 0 speaks for all
     if as_json:
         terminal.dump(result.to_dict())
     else:
         _print(result)
+    if unkept is not None:
+        raise unkept
 
 
-def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) -> Result:
+def _evaluated(subject: Path, options: dict[str, Any], asked: dict[str, Any]) -> tuple[Result, GanzooError | None]:
+    """The result, and the error if all is computed and not all could be written."""
     from ganzoo.training.signals import StopSignals
 
     place = processes.place()
-    early = StopSignals("stopped before anything was computed") if place.world > 1 else nullcontext()
-    with early:  # before torch is imported, which takes seconds
+    with StopSignals("stopped before anything was computed"):  # before torch is imported, which takes seconds
         with importing_torch():
             from ganzoo.cli.progress import progress_for
-            from ganzoo.evaluation.evaluate import evaluate
+            from ganzoo.evaluation.evaluate import UnkeptError, evaluate
             from ganzoo.evaluation.progress import silent
+            from ganzoo.evaluation.shards import STOPPED
 
-        with nullcontext(silent) if place.rank else progress_for(terminal.console(stderr=True)) as progress:
-            return evaluate(
-                subject,
-                metrics=asked.pop("metrics") or None,
-                feature_options=options or None,
-                say=terminal.status,
-                progress=progress,
-                **asked,
-            )
+        with (
+            StopSignals(STOPPED) if place.world == 1 else nullcontext(),  # several agree on when they leave
+            nullcontext(silent) if place.rank else progress_for(terminal.console(stderr=True)) as progress,
+        ):
+            try:
+                result = evaluate(
+                    subject,
+                    metrics=names_in(asked.pop("metrics")) or None,
+                    feature_options=options or None,
+                    say=terminal.status,
+                    progress=progress,
+                    **asked,
+                )
+            except UnkeptError as err:
+                return err.result, err
+            return result, None
 
 
 def _print(result: Result) -> None:

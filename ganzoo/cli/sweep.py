@@ -17,13 +17,15 @@ from ganzoo import options
 from ganzoo.cli import terminal
 from ganzoo.cli.axes import SOURCES, Axes, SweepCommand, grid_of
 from ganzoo.cli.shared import json_option
-from ganzoo.cli.typed import Sectioned
+from ganzoo.cli.typed import Sectioned, flag_of
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC
 from ganzoo.errors import GanzooError, Interrupted, UsageError
+from ganzoo.evaluation.cell import check_request
+from ganzoo.evaluation.result import names_in
 from ganzoo.registry import build, registry
 from ganzoo.sweep import grid as grids
 from ganzoo.sweep.grid import Cell
-from ganzoo.sweep.work import Plan, Sweep, Tally, read_sweep, write_sweep
+from ganzoo.sweep.work import FILE, Plan, Sweep, Tally, read_sweep, refuse_run, write_sweep
 
 _source: Final = partial(click.option, cls=Sectioned, section="Components", expose_value=False, multiple=True)
 _eval: Final = partial(click.option, cls=Sectioned, section="Evaluation", default=None)
@@ -42,7 +44,7 @@ _eval: Final = partial(click.option, cls=Sectioned, section="Evaluation", defaul
 @_eval("--eval", "evaluate", is_flag=True, default=False, help="Evaluate each run when it is trained.")
 @_eval("--metric", "metrics", metavar="NAME,...", multiple=True, help="Scores to compute; goes with --eval.")
 @_eval("--eval.features", "features", metavar="NAME", help="Feature network of the scores.")
-@_eval("--eval.samples", "samples", type=click.IntRange(min=1), help="Samples that the scores are computed from.")
+@_eval("--eval.samples", "samples", type=click.IntRange(min=2), help="Samples that the scores are computed from.")
 @_eval("--eval.against", "against", metavar="DATASET[:SPLIT]", help="Data that the samples are held against.")
 @click.option("--quiet", "-q", is_flag=True, default=False, help="Say nothing while the runs go on.")
 @json_option
@@ -76,13 +78,17 @@ def command(
     assert isinstance(axes, Axes)
     request = _request(scores) if evaluate or any(scores.values()) else None
     texts, saved = axes.texts, None
+    if out is not None:
+        refuse_run(out)
     if not texts and out is not None:
         saved = read_sweep(out)
         texts = {**saved["axes"], **saved["base"]}
-        request = request if request is not None else saved.get("evaluate")
         allow_incompatible = allow_incompatible or bool(saved.get("allow_incompatible"))
-    with _hinting(saved.get("plugins") if saved else None):
+    with _telling(out, saved):
         every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible)
+    with _telling(out, saved if request is None else None):
+        request = saved.get("evaluate") if saved and request is None else request
+        check_request(request, [cell.config for cell in every if cell.config and not cell.is_refused])
     mine = every if shard is None else grids.shard(every, *_shard(shard))
     if dry_run:
         _list(mine, texts, as_json=as_json)
@@ -94,18 +100,26 @@ def command(
 
 
 @contextmanager
-def _hinting(plugins: object) -> Iterator[None]:
-    """An error tells which unpackaged plugins the sweep was begun with, if they are missing now.
+def _telling(out: Path | None, saved: dict[str, Any] | None) -> Iterator[None]:
+    """An error in what a folder says names its file, and the unpackaged plugins that it was begun with and lacks now.
 
     They are not loaded by themselves: a folder's file would then say which code runs.
     """
     try:
         yield
     except UsageError as err:
-        begun = [str(name) for name in plugins] if isinstance(plugins, list) else []
+        if out is None or saved is None:
+            raise
         here = os.environ.get("GANZOO_PLUGINS", "").split(",")
-        missing = " ".join(f"-p {shlex.quote(name)}" for name in begun if name not in here)
-        raise UsageError(f"{err} The sweep was begun with {missing}: say so again.") if missing else err from None
+        missing = " ".join(f"-p {shlex.quote(name)}" for name in _plugins(saved) if name not in here)
+        hint = f" The sweep was begun with {missing}: say so again." if missing else ""
+        raise UsageError(f"{out / FILE}: {err}{hint}") from None
+
+
+def _plugins(saved: dict[str, Any]) -> list[str]:
+    """The unpackaged plugins that a sweep was begun with."""
+    begun = saved.get("plugins")
+    return [str(name) for name in begun] if isinstance(begun, list) else []
 
 
 class _Sweeping:
@@ -124,11 +138,14 @@ class _Sweeping:
             self.say(f"{cell.name}: refused: {' '.join(cell.sentences)}")
         if len(refused) == len(mine):
             raise UsageError(f"Each of the {len(mine)} runs is refused." if mine else "This shard has no runs.")
+        self._warn_of_forgotten(every)
         write_sweep(self.out, self._saved(every, plan))
         kept = Plan([cell for cell in mine if not cell.is_refused], plan.request, plan.retry, plan.allow_incompatible)
         sweep = Sweep(self.out, kept, self.say)
         before = sweep.tally()
         self.say(f"{_runs(len(kept.cells))} in {self.out}, {len(before.done)} done before, {len(refused)} refused.")
+        for name, (taken, asked) in sweep.longer().items():
+            self.say(f"{name}: has {taken} steps, more than the {asked} asked for, and stays as it is.")
         with StopSignals() as stop:
             stop.defer()
             tally = sweep.run(launcher, lambda: stop.received)
@@ -140,6 +157,32 @@ class _Sweeping:
         if tally.failed:
             raise GanzooError(
                 f"{_runs(len(tally.failed))} failed; {self.out}/*/failed.json says why, and --retry tries again."
+            )
+
+    def _warn_of_forgotten(self, every: list[Cell]) -> None:
+        """Say which runs the folder was asked for before and will not go on with by itself any more."""
+        if not (self.out / FILE).is_file():
+            return
+        try:
+            saved = read_sweep(self.out)
+            texts = {**saved["axes"], **saved["base"]}
+            if texts == self.texts:
+                return
+            check_request(saved.get("evaluate"), [])
+            before = grids.cells(grid_of(texts), allow_incompatible=bool(saved.get("allow_incompatible")))
+        except GanzooError as err:
+            self.say(f"What {self.out} was asked for before is unknown here, and is not gone on with: {err}")
+            return
+        kept = Plan([cell for cell in before if not cell.is_refused], saved.get("evaluate"))
+        left = set(Sweep(self.out, kept, self.say).tally().left)
+        steps = {cell.name: cell.config.run.steps for cell in every if cell.config and not cell.is_refused}
+        lost = [cell for cell in kept.cells if cell.config and steps.get(cell.name, 0) < cell.config.run.steps]
+        count = sum(cell.name in left for cell in lost)
+        if count:
+            self.say(
+                f"{_runs(count)} that {self.out} was asked for before {'are' if count > 1 else 'is'} not finished, and "
+                f"'ganzoo sweep --out {shlex.quote(str(self.out))}' will not go on with that any more; say it anew: "
+                f"{_command(self.out, texts, saved)}"
             )
 
     def _launcher_options(self) -> dict[str, Any]:
@@ -184,9 +227,27 @@ class _Sweeping:
         )
 
 
+def _command(out: Path, texts: dict[str, list[str]], saved: dict[str, Any]) -> str:
+    """What a user would type for the sweep that a folder was asked for."""
+    said = [("--out", str(out)), *(("-p", name) for name in _plugins(saved))]
+    said += [(flag_of(path), text) for path, values in texts.items() for text in values]
+    switches = {"true": "--", "false": "--no-"}
+    words = [
+        switches[text] + flag.removeprefix("--") if text in switches else f"{flag} {shlex.quote(text)}"
+        for flag, text in said
+    ]
+    if saved.get("allow_incompatible"):
+        words.append("--allow-incompatible")
+    request = dict(saved.get("evaluate") or {})
+    words += ["--eval"] if saved.get("evaluate") is not None else []
+    words += [f"--metric {shlex.quote(str(name))}" for name in request.pop("metrics", ())]
+    words += [f"--eval.{name} {shlex.quote(str(value))}" for name, value in request.items()]
+    return " ".join(["ganzoo sweep", *words])
+
+
 def _request(scores: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the evaluation that were given."""
-    names = [name for text in scores.pop("metrics") for name in text.split(",") if name]
+    names = names_in(scores.pop("metrics"))
     return {name: value for name, value in {"metrics": names or None, **scores}.items() if value is not None}
 
 

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ganzoo import options
 from ganzoo.config import SECTIONS
-from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.evaluation.facts import Facts, facts_of
+from ganzoo.errors import MissingError, UsageError, did_you_mean
+from ganzoo.evaluation.facts import FAILED, Facts, facts_of
 from ganzoo.evaluation.result import Better, Result
 
 SWEEP: Final = "sweep.json"
-FAILED: Final = "failed.json"
 FORMAT: Final = "ganzoo-compare/1"
 
 
@@ -55,10 +55,17 @@ class Mean:
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in the seed alone, in the order of their seeds."""
+    """Runs that differ in the seed alone, in the order of their seeds.
+
+    Attributes:
+        runs: those that have some of the scores.
+        scores: name -> score over the runs that have it.
+        of: how many runs there are with these settings, with scores or without.
+    """
 
     runs: tuple[Facts, ...]
     scores: Mapping[str, Mean] = field(default_factory=dict)
+    of: int = 1
 
     @property
     def name(self) -> str:
@@ -88,8 +95,8 @@ class Row:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a run took fewer steps than were asked for."""
-        return any(run.steps < run.asked for run in self.runs)
+        """Whether a run took fewer steps than were asked for, and not by its own rule."""
+        return any(run.unfinished for run in self.runs)
 
     @property
     def seconds(self) -> float:
@@ -104,8 +111,8 @@ class Row:
 
     @property
     def parameters(self) -> Mapping[str, int]:
-        """``gen`` and ``disc`` -> how many numbers they learn."""
-        return self.runs[0].parameters
+        """``gen`` and ``disc`` -> how many numbers they learn, of the first run that knows."""
+        return next((run.parameters for run in self.runs if run.parameters), {})
 
 
 @dataclass(frozen=True)
@@ -185,13 +192,14 @@ def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | N
     for run in runs:
         for protocol in dict.fromkeys(_key(result) for result in run.results if _has(result, shown)):
             by_protocol.setdefault(protocol, []).append(run)
+    alike = Counter(run.key for run in runs)
     protocols = {key: json.loads(key) for key in by_protocol}
     order = sort or next(iter(shown), None)
     groups = tuple(
         Group(
             protocols[key],
             _apart(protocols[key], list(protocols.values())),
-            _only(_sorted(_rows(of, key, sorted({*shown, *([order] if order in known else [])})), order), shown),
+            _only(_sorted(_rows(of, key, sorted({*shown, *([order] if order in known else [])}), alike), order), shown),
         )
         for key, of in by_protocol.items()
     )
@@ -200,13 +208,13 @@ def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | N
         if scored and isinstance(scored[0], int) and scored[0] != run.steps:
             notes.append(f"The scores of {run.path.name} are of step {scored[0]:,}; it has taken {run.steps:,}.")
     bare = [run for run in runs if not any(_has(result, shown) for result in run.results)]
-    unevaluated = _sorted(_rows(bare, None, ()), sort)
+    unevaluated = _sorted(_rows(bare, None, (), alike), sort)
     return Comparison(groups, unevaluated, shown, tuple(notes))
 
 
 def _only(rows: tuple[Row, ...], shown: Sequence[str]) -> tuple[Row, ...]:
     """The rows with those scores alone; they may be sorted by another one."""
-    return tuple(Row(row.runs, {name: row.scores[name] for name in shown if name in row.scores}) for row in rows)
+    return tuple(replace(row, scores={name: row.scores[name] for name in shown if name in row.scores}) for row in rows)
 
 
 SORTS: Final = {
@@ -235,18 +243,29 @@ def _collect(paths: Iterable[Path]) -> tuple[list[Facts], list[str]]:
             found.setdefault(path.resolve(), path)
     newest: dict[tuple[str, int], Facts] = {}
     for path in found.values():
-        run = facts_of(path)
+        run = _facts(path)
         other = newest.get((run.key, run.seed))
         if other is not None:
             older, run = sorted((other, run), key=lambda each: (each.path / "config.json").stat().st_mtime)
             notes.append(f"{older.path} has the settings and the seed of {run.path}; the newer one counts.")
         newest[run.key, run.seed] = run
-    notes += [
-        f"{run.path.name} has taken {run.steps:,} of {run.asked:,} steps."
-        for run in newest.values()
-        if run.steps < run.asked
-    ]
+    for run in newest.values():
+        if run.unfinished:
+            notes.append(f"{run.path.name} has taken {run.steps:,} of {run.asked:,} steps.")
+        elif run.steps < run.asked:
+            why = "since its score got no better (--eval-patience)"
+            notes.append(f"{run.path.name} ended after {run.steps:,} of {run.asked:,} steps, {why}.")
     return list(newest.values()), notes
+
+
+def _facts(path: Path) -> Facts:
+    """What a run says of itself; of a folder of runs, how they are named is said."""
+    try:
+        return facts_of(path)
+    except MissingError as err:
+        if not any(path.glob("*/config.json")):
+            raise
+        raise MissingError(f"{err} There are runs in it: name them as {path / '*'}.") from None
 
 
 def _failure(file: Path) -> str:
@@ -256,7 +275,8 @@ def _failure(file: Path) -> str:
         return "its failed.json cannot be read."
 
 
-def _rows(runs: Sequence[Facts], protocol: str | None, shown: Sequence[str]) -> list[Row]:
+def _rows(runs: Sequence[Facts], protocol: str | None, shown: Sequence[str], alike: Mapping[str, int]) -> list[Row]:
+    """A row for each configuration; ``alike`` knows how many runs have it, here or elsewhere."""
     same: dict[str, list[Facts]] = {}
     for run in runs:
         same.setdefault(run.key, []).append(run)
@@ -270,7 +290,7 @@ def _rows(runs: Sequence[Facts], protocol: str | None, shown: Sequence[str]) -> 
             if having:
                 notes = tuple(dict.fromkeys(score.note for score in having if score.note))
                 scores[name] = Mean(having[0].label, tuple(score.value for score in having), having[0].better, notes)
-        rows.append(Row(tuple(group), scores))
+        rows.append(Row(tuple(group), scores, alike[group[0].key]))
     return rows
 
 
@@ -290,7 +310,8 @@ def _weights(result: Result) -> tuple[Any, Any]:
 
 def _key(result: Result) -> str:
     """Everything that scores depend on but for the training itself: the protocol, and which weights were scored."""
-    return json.dumps({**result.protocol, "weights": result.subject.get("weights")}, sort_keys=True, default=str)
+    weights = {"weights": result.subject.get("weights"), "best": bool(result.subject.get("best"))}
+    return json.dumps({**result.protocol, **weights}, sort_keys=True, default=str)
 
 
 def _has(result: Result, shown: Sequence[str]) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo import __version__
 from ganzoo.api import Spec
-from ganzoo.errors import MissingError, UsageError
+from ganzoo.errors import GanzooError, Interrupted, MissingError, UsageError
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.features import FeatureSet
 from ganzoo.evaluation.judge import Judge, refuse_without_reference
@@ -28,6 +28,9 @@ from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
 from ganzoo.registry import build, registry
 
+if TYPE_CHECKING:
+    from ganzoo.training.alone import Alone
+
 SAMPLES: Final = 10_000
 """Images that are drawn for FID and its relatives unless asked otherwise."""
 MODE_SAMPLES: Final = 2_500
@@ -35,7 +38,21 @@ MODE_SAMPLES: Final = 2_500
 STACKED_SAMPLES: Final = 26_000
 """Images that are drawn where classes are combinations, by the protocol of Stacked-MNIST."""
 _PLANE: Final = 2
+_INSTEAD: Final = {"modes": "classes", "classes": "modes"}
+"""The metric that counts the same in samples of the other kind."""
 _log = logging.getLogger("ganzoo")
+
+
+class UnkeptError(GanzooError):
+    """The scores are there, and a file that was to tell or to show them cannot be written.
+
+    Attributes:
+        result: the scores.
+    """
+
+    def __init__(self, why: str, result: Result) -> None:
+        super().__init__(f"The scores are computed, but not everything could be written: {why}")
+        self.result = result
 
 
 def evaluate(
@@ -95,6 +112,7 @@ def evaluate(
     Raises:
         UsageError: the request does not fit, or there are too few samples.
         MissingError: the subject, the data, the weights or the device is not there.
+        UnkeptError: everything was computed, and cannot be kept or drawn; it has the result.
         GanzooError: something is damaged, or the samples are not finite.
     """
     begun = time.monotonic()
@@ -150,17 +168,13 @@ def evaluate(
             shards.first(lambda: _save(judge, Path(save_stats)))
         evidence = judge.look(subject, n, seed)
 
-        def judged() -> Result:
+        def judged() -> tuple[Result, str]:
             scores, details = judge.score(evidence)
             protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
             result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
-            _keep(subject, result, update=update)
-            _draw(judge, subject, n, seed, picture, update=update)
-            return result
+            return result, _unwritten(judge, subject, result, picture, update=update)
 
-        if together.world == 1:
-            return judged()
-        return Result.from_dict(json.loads(together.from_first(lambda: json.dumps(judged().to_dict()))))
+        return _of_all(together, judged)
 
 
 def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:
@@ -228,6 +242,39 @@ def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) 
     return STACKED_SAMPLES if extractor is not None and extractor.stacked else SAMPLES
 
 
+def _unwritten(judge: Judge, subject: Subject, result: Result, picture: Path | str | None, *, update: bool) -> str:
+    """Keep and draw what is asked for; what went wrong, which is no reason to lose scores that took so long."""
+    try:
+        _keep(subject, result, update=update)
+        _draw(judge, subject, result, picture, update=update)
+    except Interrupted:
+        raise
+    except GanzooError as err:
+        return str(err)
+    return ""
+
+
+def _of_all(together: Alone, judged: Callable[[], tuple[Result, str]]) -> Result:
+    """What ``judged`` finds in process 0, in all.
+
+    Raises:
+        UnkeptError: it says why something was not written.
+    """
+
+    def told() -> str:
+        result, why = judged()
+        return json.dumps([result.to_dict(), why])
+
+    if together.world == 1:
+        result, why = judged()
+    else:
+        saved, why = json.loads(together.from_first(told))
+        result = Result.from_dict(saved)
+    if why:
+        raise UnkeptError(why, result)
+    return result
+
+
 def _unheard(_: str) -> None:
     """Process 0 speaks for all."""
 
@@ -237,7 +284,8 @@ def _check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
     for metric in metrics:
         if ("points" in metric.needs) == subject.spec.is_image:
             these = "images" if subject.spec.is_image else "points"
-            raise UsageError(f"The metric {metric.name} is not for {these}: {metric.summary}")
+            instead = f" Of {these}, {_INSTEAD[metric.name]} tells that." if metric.name in _INSTEAD else ""
+            raise UsageError(f"The metric {metric.name} is not for {these}: {metric.summary}{instead}")
         if "labels" in metric.needs and not subject.conditional:
             raise UsageError(f"The metric {metric.name} is for a conditional generator: nobody asked for classes here.")
 
@@ -266,7 +314,7 @@ def _save(judge: Judge, path: Path) -> None:
     write_statistics(path, seen.gaussian() if isinstance(seen, FeatureSet) else seen)
 
 
-def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str | None, *, update: bool) -> None:
+def _draw(judge: Judge, subject: Subject, result: Result, picture: Path | str | None, *, update: bool) -> None:
     """The samples of points over the real ones and the critic's field."""
     if subject.spec.is_image or judge.reference is None:
         return
@@ -280,6 +328,7 @@ def _draw(judge: Judge, subject: Subject, n: int, seed: int, picture: Path | str
     from ganzoo.outputs.field import save_field
     from ganzoo.outputs.grids import save_grid
 
+    n, seed = result.protocol["samples"], result.protocol["seed"]
     points = torch.cat([x for x, _ in subject.samples(n, seed)])
     real = torch.cat([x for x, _ in judge.reference.samples(n)])
     critic = subject.critic()

@@ -17,6 +17,8 @@ from ganzoo.training.run import read_config
 
 SEED: Final = "run.seed"
 STEPS: Final = "run.steps"
+PATIENCE: Final = "run.eval_patience"
+FAILED: Final = "failed.json"
 _BUFFERS: Final = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
 """How the tensors end that a network keeps and does not learn."""
 _LARGEST_HEADER: Final = 100_000_000
@@ -31,6 +33,8 @@ class Facts:
         settings: path -> value of everything that results depend on, as its ``config.json`` has it.
         unusual: those that are not what its components would choose by themselves.
         asked, steps: steps that were asked for, and taken.
+        ended: whether it left before the last step by its own rule, since its scores got no better.
+        scorable: whether it can be evaluated: it has a checkpoint and has not failed.
         seconds, images: of training.
         parameters: ``gen`` and ``disc`` -> how many numbers they learn, from the newest checkpoint.
         results: its evaluations, oldest first.
@@ -45,11 +49,18 @@ class Facts:
     images: int
     parameters: Mapping[str, int]
     results: tuple[Result, ...] = ()
+    ended: bool = False
+    scorable: bool = True
 
     @property
     def seed(self) -> int:
         """Its seed."""
         return int(self.settings.get(SEED, 0))
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it took fewer steps than were asked for, and not by its own rule."""
+        return self.steps < self.asked and not self.ended
 
     @property
     def key(self) -> str:
@@ -84,16 +95,18 @@ def facts_of(path: Path) -> Facts:
         int(last.get("images", 0)),
         count_parameters(path),
         tuple(read_results(path)),
+        _has_ended(path, flat.get(PATIENCE)),
+        bool(_checkpoints(path)) and not (path / FAILED).is_file(),
     )
 
 
 def count_parameters(run: Path) -> dict[str, int]:
     """``gen`` and ``disc`` -> how many numbers they learn, read from the head of the newest checkpoint's file."""
-    files = sorted(run.glob("checkpoints/step-*/model.safetensors"))
-    if not files:
+    found = _checkpoints(run)
+    if not found:
         return {}
     try:
-        with files[-1].open("rb") as file:
+        with (found[-1] / "model.safetensors").open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             head = json.loads(file.read(min(size, _LARGEST_HEADER)))
         counts: dict[str, int] = {}
@@ -107,6 +120,23 @@ def count_parameters(run: Path) -> dict[str, int]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
     return counts
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Folders of the checkpoints, oldest first."""
+    return [file.parent for file in sorted(run.glob("checkpoints/step-*/model.safetensors"))]
+
+
+def _has_ended(run: Path, patience: Any) -> bool:
+    """Whether by its newest checkpoint a run has waited for a better score for as long as it was to."""
+    found = _checkpoints(run)
+    if not patience or not found:
+        return False
+    try:
+        waited = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))["best"]["waited"]
+        return bool(waited >= patience)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.shards import CHUNK
-from ganzoo.evaluation.subjects import Pictures, Samples, Subject
+from ganzoo.evaluation.subjects import Pictures, Samples, Subject, open_real, part_of
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.options import options_of
 from ganzoo.registry import build, registry
@@ -54,15 +55,14 @@ class Reference:
         if isinstance(found, Subject):
             yield from found.samples(n, 0, only)
             return
-        which = torch.arange(n) if only is None else only
+        which = torch.arange(n) if found.length is None else part_of(n, found.length)
+        which = which if only is None else which[only]
         if found.length is None:
             for part in torch.split(which, CHUNK):
                 rng = torch.Generator(found.device).manual_seed(derive_seed("reference", int(part[0])))
                 x, y = found.draw(len(part), rng)
                 yield self._seen(x, y)
             return
-        if n < found.length:
-            which = self._order(n, found.length)[which]
         for x, y in in_turn(found, which, CHUNK):
             yield self._seen(x, y)
 
@@ -76,17 +76,10 @@ class Reference:
         found = self._from
         if isinstance(found, Subject) or found.length is None or not found.digest:
             return None
-        order = self._order(n, found.length)
+        order = part_of(n, found.length)
         part = "" if n == found.length else f" {n}"
         labels = found.labels_of(order) if self.spec.num_classes else None
         return found.digest + part, None if labels is None else labels.cpu()
-
-    @staticmethod
-    def _order(n: int, length: int) -> Tensor:
-        if n == length:
-            return torch.arange(length)
-        rng = torch.Generator().manual_seed(derive_seed("reference"))
-        return torch.randperm(length, generator=rng)[:n].sort().values
 
 
 def open_reference(against: str | None, subject: Subject, root: Path | None = None) -> Reference | None:
@@ -112,8 +105,8 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
     else:
         name, options = _asked(against)
         if name in ("folder", "npz"):
-            found = _own(Path(options["path"]))
-            _check(found.spec, subject.spec, against)
+            found = open_real(Path(options["path"]))
+            _check(found.spec, subject.spec, against, _resized(found, subject.spec, against))
             return Reference(against, found)
         if subject.data is not None and subject.data["name"] == registry().get("dataset", name).id:
             options = {**{k: v for k, v in subject.data.items() if k != "name"}, **options}
@@ -144,12 +137,6 @@ def _asked(against: str) -> tuple[str, dict[str, Any]]:
     return settings["data"], {"path": settings["data.path"]} if "data.path" in settings else {}
 
 
-def _own(path: Path) -> Subject:
-    from ganzoo.evaluation.subjects import Arrays
-
-    return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path.expanduser())
-
-
 def _fitted(name: str, options: Mapping[str, Any], wanted: Spec) -> Choice:
     """The data set, asked for the subject's size where it has one to choose."""
     choice = registry().choose("dataset", name, dict(options))
@@ -162,13 +149,23 @@ def _fitted(name: str, options: Mapping[str, Any], wanted: Spec) -> Choice:
     return choice
 
 
-def _check(found: Spec, wanted: Spec, name: str) -> None:
+def _resized(found: Subject, wanted: Spec, against: str) -> str:
+    """How to get real images of the wanted size, in words; empty where no command makes them."""
+    if not isinstance(found, Pictures) or not wanted.is_image or wanted.shape[1] != wanted.shape[2]:
+        return ""
+    size = wanted.shape[1]
+    source, copy = shlex.quote(against), shlex.quote(f"{Path(against).resolve().stem}-{size}")
+    return f", such as the copy that 'ganzoo data prepare {source} {copy} --size {size}' makes"
+
+
+def _check(found: Spec, wanted: Spec, name: str, how: str = "") -> None:
+    """Refuse to compare samples of unlike sizes; ``how`` to mend that goes on the sentence."""
     sizes = [shape[1:] if len(shape) == 3 else shape for shape in (found.shape, wanted.shape)]
     channels = [shape[0] for shape in (found.shape, wanted.shape)]
     if sizes[0] != sizes[1] or (found.is_image and channels[0] != channels[1] and set(channels) != {1, 3}):
         raise UsageError(
             f"The samples are {_kind(wanted)} and those of {name} are {_kind(found)}; compare them with data of "
-            "their own size."
+            f"their own size{how}."
         )
 
 

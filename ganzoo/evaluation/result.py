@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,7 +49,8 @@ class Result:
     """The scores of one evaluation and everything that they depend on.
 
     Attributes:
-        subject: what was evaluated: ``path``, ``kind`` (run, export, images), ``step``, ``weights`` (ema or raw).
+        subject: what was evaluated: ``path``, ``kind`` (run, export, images), ``step``, ``weights`` (ema or last), and
+            ``best`` if it was a run's best checkpoint and not its newest.
         scores: in the order in which they were asked for.
         protocol: name -> plain value: counts, reference, split, extractor and its digest, seed, size, versions. Scores
             are comparable only if these are equal.
@@ -108,6 +109,11 @@ def _score(saved: Any) -> Score:
 def plain(value: float) -> float | None:
     """A number as JSON has it, which knows no infinity."""
     return value if math.isfinite(value) else None
+
+
+def names_in(texts: Iterable[str]) -> list[str]:
+    """The names of scores in the values of an option, of which each may have several with commas between them."""
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
 
 
 def differences(one: Result, other: Result) -> list[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CHUNK: Final = 256
 """Samples that are hashed, computed, cached and handed over together: a minute of Inception on a slow CPU."""
 
+STOPPED: Final = "stopped; features that were computed are kept for the next time"
+"""What a signal does to an evaluation, in words."""
 PATIENCE: Final = 600
 """Seconds that a process waits for the others."""
 
@@ -97,21 +99,19 @@ def sharing(device: str) -> Iterator[tuple[Alone, torch.device, Shards]]:
     """
     from ganzoo.training.alone import join
     from ganzoo.training.device import meant, resolve_device
-    from ganzoo.training.signals import StopSignals
+    from ganzoo.training.signals import StopSignals, noted
+
+    def check() -> None:
+        number = noted()
+        if number:
+            raise Interrupted(f"{signal.Signals(number).name}: {STOPPED}.", number)
 
     target = resolve_device(device).device
     if processes.place().world == 1:
         together, target = join(target, PATIENCE)
         with meant(target):
-            yield together, target, Shards()
+            yield together, target, Shards(check=check)
         return
-
-    def check() -> None:
-        if stop.received:
-            name = signal.Signals(stop.received).name
-            raise Interrupted(
-                f"{name}: stopped; features that were computed are kept for the next time.", stop.received
-            )
 
     with StopSignals("stopped before anything was computed") as stop:
         together, target = join(target, PATIENCE)

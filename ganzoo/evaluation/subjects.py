@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +16,13 @@ from ganzoo.data.files import is_copy, list_images
 from ganzoo.data.images import common_shape, decode_images
 from ganzoo.data.pixels import from_unit
 from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.evaluation.compare import SWEEP
 from ganzoo.files import sha256
 from ganzoo.nn import Generator
+from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.sampling import batches, latents
 from ganzoo.outputs.source import CONFIG, Say, Source, open_source
+from ganzoo.reading import read_table
 from ganzoo.registry import build, registry
 
 Samples = Iterator[tuple[Tensor, Tensor | None]]
@@ -27,6 +31,17 @@ Samples = Iterator[tuple[Tensor, Tensor | None]]
 Critic = Callable[[Tensor], Tensor]
 
 _CHUNK: Final = 2048
+
+
+def part_of(n: int, length: int) -> Tensor:
+    """The numbers of ``n`` of ``length`` samples, ascending: all of them, or a part that is the same at each call.
+
+    The first ones would be no part of the whole where samples are sorted by class.
+    """
+    if n >= length:
+        return torch.arange(length)
+    rng = torch.Generator().manual_seed(derive_seed("reference"))
+    return torch.randperm(length, generator=rng)[:n].sort().values
 
 
 class Subject(ABC):
@@ -54,7 +69,8 @@ class Subject(ABC):
     def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
         """``n`` samples, a function of the seed; of these only those of the numbers ``only``, in whole chunks.
 
-        A sample depends on its chunk of 256 alone, and not on which others are drawn.
+        A sample that is drawn depends on its chunk of 256 alone, and not on which others are drawn. Of samples that
+        are there, these are all in their order, or the part that :func:`part_of` takes, whatever the seed.
         """
 
     def critic(self) -> Critic | None:
@@ -120,7 +136,7 @@ class Pictures(Subject):
         shape = self.spec.shape
         assert len(shape) == 3
         known = self.files.labels
-        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+        for part in _parts(n, len(self.files), only):
             numbers = part.tolist()
             labels = None if known is None else torch.tensor([known[i] for i in numbers])
             yield torch.from_numpy(decode_images(self.files.part(numbers), shape)[0]), labels
@@ -136,12 +152,19 @@ class Arrays(Subject):
         spec = choice.component.spec(choice.config)
         super().__init__(spec, {"path": str(path), "kind": "images" if spec.is_image else "points"})
         self.dataset = build(choice, spec)
-        self.count = self.dataset.length
+        assert self.dataset.length is not None
+        self.count: int = self.dataset.length
 
     def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
-        for part in torch.split(torch.arange(n) if only is None else only, _CHUNK):
+        for part in _parts(n, self.count, only):
             x, y = self.dataset.fetch(part)
             yield (from_unit(x.cpu()) if self.spec.is_image else x), y
+
+
+def _parts(n: int, length: int, only: Tensor | None) -> Iterator[Tensor]:
+    """The numbers of ``n`` of ``length`` samples, a few at a time; of these only those at the places ``only``."""
+    which = part_of(n, length)
+    yield from torch.split(which if only is None else which[only], _CHUNK)
 
 
 def open_subject(
@@ -164,8 +187,10 @@ def open_subject(
     path = Path(path).expanduser()
     if not path.exists():
         raise MissingError(f"There is no run, export, folder or file of images at {path}.")
-    if path.is_dir() and (path / CONFIG).is_file():
+    if (path / CONFIG).is_file():
         return open_network(path, ema=ema, best=best, device=device, say=say)
+    if (path / SWEEP).is_file():
+        raise UsageError(f"{path} is a sweep, which has many runs: name one of them, a folder in it.")
     if is_copy(path):
         return Arrays(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
@@ -173,6 +198,29 @@ def open_subject(
     if path.suffix.lower() == ".npz":
         return Arrays(path)
     raise UsageError(f"{path} is no run, export, folder, .zip or .npz, so there is nothing to evaluate.")
+
+
+def open_real(path: Path) -> Subject:
+    """The folder, zip or npz at ``path`` as real data.
+
+    Raises:
+        UsageError: there is no such data; or it is what ganzoo made, whose pictures are previews of samples.
+    """
+    path = path.expanduser()
+    for file, kind in ((CONFIG, "a run or an export"), (SWEEP, "a sweep")):
+        if _is_ours(path / file):
+            raise UsageError(
+                f"{path} is {kind} (it has a {file}), whose pictures are previews and no real data: name a data set, "
+                "or a folder, a zip or an npz of images."
+            )
+    return Arrays(path) if path.suffix.lower() == ".npz" else Pictures(path)
+
+
+def _is_ours(file: Path) -> bool:
+    """Whether a file of settings says that ganzoo wrote it; people have some of that name beside their images."""
+    with suppress(OSError, ValueError):
+        return str(read_table(file).get("format")).startswith("ganzoo-")
+    return False
 
 
 def open_network(path: Path, *, ema: bool, best: bool, device: torch.device | str, say: Say) -> Network:
@@ -186,7 +234,7 @@ def open_network(path: Path, *, ema: bool, best: bool, device: torch.device | st
         "step": step,
         "weights": "ema" if stored.averaged else "last",
         "sha256": sha256(stored.file),
-    }
+    } | ({"best": True} if best else {})
     found = Network(gen.to(device), source.spec, facts, conditional=source.conditional)
     found.source, found.folder, found.data = source, path, _trained_on(source)
     return found

@@ -47,7 +47,7 @@ Latents have {dim} numbers from the {prior} prior; `gen.latent(n)` draws them.
 
 {scores}
 
-The picture shows samples of consecutive latents, not chosen ones.
+{picture}
 
 ## Licence
 
@@ -57,6 +57,9 @@ it here and as `license` at the top.
 _LOCAL: Final = """
 The generator comes from the unpackaged plugin `{file}`, which is needed too: name it with `-p` or `GANZOO_PLUGINS`.
 """
+_UNCHOSEN: Final = "The picture shows samples of consecutive latents, not chosen ones."
+_EVALUATION: Final = "## Evaluation"
+_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})")
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _PLAIN: Final = """\
 import ganzoo
@@ -105,9 +108,49 @@ def card(record: Mapping[str, Any], *, conditional: bool, results: Sequence[Resu
         ),
         dim=_word(_table(record, "latent").get("dim", "some")),
         prior="generator's own" if prior in (None, "own") else _word(prior),
-        scores="\n".join(_scores(results)) if results else "No score was computed for this export.",
+        scores=_told(results),
+        picture=_UNCHOSEN,
         training="\n".join(_training(record) if run else _imported(_table(record, "imported_from"))),
     )
+
+
+def rescored(text: str, before: Sequence[Result], after: Sequence[Result]) -> str:
+    """A card that tells the results ``after`` in place of ``before``; what people wrote into it stays.
+
+    Where what it told of ``before`` was altered, the section on evaluation is written anew; it is added where it is
+    missing.
+    """
+    end = "\r\n" if "\r\n" in text else "\n"
+    old, new = (_told(results).replace("\n", end) for results in (before, after))
+    if old in text:
+        return text.replace(old, new, 1)
+    lines = text.splitlines(keepends=True)
+    heads = _headings(lines)
+    start = next((at for at in heads if lines[at].rstrip() == _EVALUATION), None)
+    if start is None:
+        return f"{text.rstrip()}{end * 2}{_EVALUATION}{end * 2}{new}{end}"
+    stop = next((at for at in heads if at > start), len(lines))
+    rest = [f"{end}{_UNCHOSEN}{end}"] if any(_UNCHOSEN in line for line in lines[start:stop]) else []
+    rest += [end, *lines[stop:]] if stop < len(lines) else []
+    return "".join([*lines[:start], f"{_EVALUATION}{end * 2}{new}{end}", *rest])
+
+
+def _headings(lines: Sequence[str]) -> list[int]:
+    """The numbers of the lines that are headings of the first two levels, which no line of a listing is."""
+    found, fence = [], ""
+    for at, line in enumerate(lines):
+        mark = _FENCE.match(line)
+        if mark is None:
+            found += [at] if not fence and line.startswith(("# ", "## ")) else []
+        elif not fence:
+            fence = mark[1]
+        elif mark[1].startswith(fence):
+            fence = ""
+    return found
+
+
+def _told(results: Sequence[Result]) -> str:
+    return "\n".join(_scores(results)) if results else "No score was computed for this export."
 
 
 def _what(record: Mapping[str, Any], *, conditional: bool) -> str:

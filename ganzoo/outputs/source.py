@@ -23,10 +23,11 @@ from torch.overrides import TorchFunctionMode
 from ganzoo import __version__
 from ganzoo.api import CONDITIONAL, Choice, Kind, Spec
 from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.local import plain_id
 from ganzoo.nn import Discriminator, Generator
 from ganzoo.nn.contracts import prior_of
 from ganzoo.nn.weights import content_hash, layouts, load_tensors, metadata_of
-from ganzoo.plugins import HOME
+from ganzoo.plugins import HOME, loaded
 from ganzoo.registry import build, registry
 
 EXPORT_FORMAT: Final = "ganzoo-export/1"
@@ -181,7 +182,7 @@ def open_source(path: Path | str, *, best: bool = False) -> Source:
     if record.get("format") == RUN_FORMAT:
         kind, config = "run", _table(record, "config", file)
         tables: dict[str, Any] = {side: config.get(side) for side in ("gen", "disc")}
-        parts = {side: _split(table) for side, table in tables.items()}
+        parts = {side: _split(table, record.get("versions")) for side, table in tables.items()}
     elif record.get("format") == EXPORT_FORMAT:
         kind = "export"
         parts = {"gen": record.get("generator"), "disc": record.get("discriminator")}
@@ -275,11 +276,17 @@ def _table(record: Mapping[str, Any], key: str, file: Path) -> dict[str, Any]:
     return table
 
 
-def _split(table: Any) -> Any:
+def _split(table: Any, versions: Any) -> Any:
     """A component as a run's configuration has it, in the form that an export has."""
     if not isinstance(table, dict):
         return table
-    return {"id": table.get("name"), "options": {key: value for key, value in table.items() if key != "name"}}
+    parts = {"id": table.get("name"), "options": {key: value for key, value in table.items() if key != "name"}}
+    namespace = str(table.get("name")).rpartition("/")[0]
+    for dist, version in versions.items() if isinstance(versions, dict) else ():
+        if dist.removeprefix("ganzoo-") == namespace:
+            local = str(version).startswith(("sha256:", "unknown"))  # of its source, in place of a version
+            parts["plugin"] = {"distribution": dist, "version": "" if local else version}
+    return parts
 
 
 def _spec(table: Mapping[str, Any], file: Path) -> Spec:
@@ -320,8 +327,13 @@ def _not_installed(kind: Kind, name: str, table: Mapping[str, Any], file: Path, 
         return MissingError(f"{file}: {err}")
     if namespace == HOME:
         return MissingError(f"{file} needs the {kind} {name!r}, which ganzoo {__version__} does not have; upgrade it.")
+    off = next((found for found in loaded() if plain_id(f"{found.dist}/") == plain_id(f"{namespace}/")), None)
+    if off is not None and off.status != "active":
+        return MissingError(
+            f"{file} needs the {kind} {name!r} of the plugin {off.name!r}, which is {off.status}; see 'ganzoo plugins'."
+        )
     plugin = table.get("plugin")
-    told = plugin if isinstance(plugin, dict) else {}
+    told = plugin if isinstance(plugin, dict) else {"distribution": f"ganzoo-{namespace}"}
     named = told.get("distribution")
     known = isinstance(named, str) and _DISTRIBUTION.fullmatch(named) and named.removeprefix("ganzoo-") == namespace
     # What was a file has no version, and its name on an index of packages may be somebody else's.

@@ -91,17 +91,21 @@ def cells(grid: Grid, *, allow_incompatible: bool = False) -> list[Cell]:
         allow_incompatible: whether cells that only rules refuse are run all the same.
 
     Raises:
-        UsageError: an unknown component.
+        UsageError: an unknown component, or a setting that no cell has.
     """
     swept = {axis.path for axis in grid.axes if len(axis.texts) > 1}
     found: dict[str, Cell] = {}
+    idle = {axis.path for axis in grid.axes if axis.path not in CHOOSING}
     for layers, chosen, base in grid.choices():
         known = base.flat().keys()
-        rest = [axis.settings for axis in grid.axes if axis.path not in CHOOSING and _applies(axis.path, known)]
-        for picked in itertools.product(*rest):
+        rest = [axis for axis in grid.axes if axis.path not in CHOOSING and _applies(axis.path, known)]
+        idle -= {axis.path for axis in rest}
+        for picked in itertools.product(*(axis.settings for axis in rest)):
             settings = chosen | _merged(picked)
             cell = _cell(layers, settings, swept, allow_incompatible=allow_incompatible)
             found.setdefault(cell.name, cell)
+    if idle:
+        raise UsageError(f"No run of this sweep has the setting {min(idle)!r}: leave it out, or mend its name.")
     return list(found.values())
 
 

@@ -26,6 +26,8 @@ from ganzoo.sweep.grid import Cell
 FORMAT: Final = "ganzoo-sweep/1"
 FILE: Final = "sweep.json"
 FAILED: Final = "failed.json"
+_NO_SWEEPS: Final = {"ganzoo-run": "a run", "ganzoo-export": "an export"}
+"""Beginning of the format in a ``config.json`` -> what its folder is."""
 _KEPT: Final = ("GANZOO_", "PYTHONPATH", "OMP_NUM_THREADS")
 """How the variables begin that a job takes along, to whatever machine it runs on."""
 
@@ -104,13 +106,24 @@ class Sweep:
         assert cell.config is not None
         run = self.folder / cell.name
         if self._failure(cell.name).is_file():
-            return "failed"
+            failed = _read(self._failure(cell.name))
+            # An evaluation that failed may work when it is asked for otherwise, and a training does not.
+            return "started" if "evaluation" in failed and failed["evaluation"] != self._request() else "failed"
         if not (run / "config.json").is_file():
             return "new"
         done = _read(self._own / f"{cell.name}.done")
         enough = done.get("steps", -1) >= cell.config.run.steps
-        evaluated = self.plan.request is None or done.get("evaluated") == dict(self.plan.request)
+        evaluated = self.plan.request is None or done.get("evaluated") == self._request()
         return "done" if enough and evaluated else "started"
+
+    def longer(self) -> dict[str, tuple[int, int]]:
+        """Name -> steps taken, and those asked for, of the runs that have taken more than that."""
+        steps = {
+            cell.name: (_steps(self.folder / cell.name), cell.config.run.steps)
+            for cell in self.plan.cells
+            if cell.config is not None
+        }
+        return {name: (taken, asked) for name, (taken, asked) in steps.items() if taken > asked}
 
     def _jobs(self, claims: Claims) -> Iterator[Job]:
         """The jobs of all cells that are left, each claimed when it is asked for; the others' are looked at again."""
@@ -153,7 +166,7 @@ class Sweep:
         train += ["--allow-incompatible"] if self.plan.allow_incompatible else []
         commands = [tuple(train)]
         if self.plan.request is not None:
-            request = json.dumps(dict(self.plan.request))
+            request = json.dumps(self._request())
             commands.append((sys.executable, "-m", "ganzoo.evaluation.cell", str(run), request))
         env = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         return Job(cell.name, tuple(commands), self._own / f"{cell.name}.log", Path.cwd(), env)
@@ -161,23 +174,28 @@ class Sweep:
     def _record(self, outcome: Outcome) -> None:
         name, run = outcome.job.name, self.folder / outcome.job.name
         after = f"after {_duration(outcome.seconds)}"
+        cell = next(cell for cell in self.plan.cells if cell.name == name)
+        assert cell.config is not None
+        steps, request = cell.config.run.steps, self._request()
         if outcome.code == 0:
-            cell = next(cell for cell in self.plan.cells if cell.name == name)
-            assert cell.config is not None
-            request = None if self.plan.request is None else dict(self.plan.request)
-            note = {"steps": cell.config.run.steps, "evaluated": request, "seconds": round(outcome.seconds, 1)}
+            note = {"steps": steps, "evaluated": request, "seconds": round(outcome.seconds, 1)}
             write_text(self._own / f"{name}.done", json.dumps(note) + "\n")
             self.say(f"{name}: done {after}.")
         elif outcome.stopped or outcome.code in STOPPED:
             self.say(f"{name}: interrupted {after}; the same command goes on with it.")
         else:
             sentence = _killed(outcome.code) or outcome.sentence
-            failure = {"format": FORMAT, "sentence": sentence, "exit_code": outcome.code}
-            write_text(run / FAILED, json.dumps({**failure, "log": str(outcome.job.log)}, indent=2) + "\n")
+            failure = {"format": FORMAT, "sentence": sentence, "exit_code": outcome.code, "log": str(outcome.job.log)}
+            if request is not None and _steps(run) >= steps:  # it was trained to its end
+                failure["evaluation"] = request
+            write_text(run / FAILED, json.dumps(failure, indent=2) + "\n")
             self.say(f"{name}: failed {after} with exit code {outcome.code}: {sentence}")
 
     def _failure(self, name: str) -> Path:
         return self.folder / name / FAILED
+
+    def _request(self) -> dict[str, Any] | None:
+        return None if self.plan.request is None else dict(self.plan.request)
 
 
 def with_threads(job: Job, threads: int | None) -> Job:
@@ -185,6 +203,17 @@ def with_threads(job: Job, threads: int | None) -> Job:
     if threads is None or "OMP_NUM_THREADS" in job.env:
         return job
     return replace(job, env={**job.env, "OMP_NUM_THREADS": str(threads)})
+
+
+def refuse_run(folder: Path) -> None:
+    """Keep a sweep out of the folder of a run or an export.
+
+    Raises:
+        UsageError: it is one.
+    """
+    kind = str(_read(folder / "config.json").get("format")).partition("/")[0]
+    if kind in _NO_SWEEPS and not (folder / FILE).is_file():
+        raise UsageError(f"{folder} is {_NO_SWEEPS[kind]}; choose another folder for the sweep with --out.")
 
 
 def write_sweep(folder: Path, saved: Mapping[str, Any]) -> None:
@@ -211,7 +240,20 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     given = [saved.get("axes"), saved.get("base")]
     if saved.get("format") != FORMAT or not all(isinstance(part, dict) for part in given):
         raise UsageError(f"{file} is not what a sweep writes; that has the format {FORMAT!r}.")
+    if not any(given):
+        raise UsageError(f"{file} sweeps nothing; say what to sweep, such as --seed 0,1,2.")
+    for path, values in {**saved["axes"], **saved["base"]}.items():
+        if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+            raise UsageError(f"{file} must have a list of texts for {path!r}, not {values!r:.80}; begin it anew.")
+    if not isinstance(saved.get("evaluate"), dict | None):
+        raise UsageError(f"{file} must have an object or null for 'evaluate', not {saved['evaluate']!r:.80}.")
     return saved
+
+
+def _steps(run: Path) -> int:
+    """The steps that a run has taken, by its newest checkpoint."""
+    names = [path.name.removeprefix("step-") for path in (run / "checkpoints").glob("step-*")]
+    return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -237,4 +279,4 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-__all__ = ["FAILED", "FILE", "FORMAT", "Plan", "Sweep", "Tally", "read_sweep", "write_sweep"]
+__all__ = ["FAILED", "FILE", "FORMAT", "Plan", "Sweep", "Tally", "read_sweep", "refuse_run", "write_sweep"]

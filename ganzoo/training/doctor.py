@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from ganzoo import backends
-from ganzoo.data import download_root, search_roots
+from ganzoo.data import cache_home, download_root, search_roots
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import loaded
 from ganzoo.versions import versions
@@ -165,14 +165,22 @@ def _folders() -> Iterator[Finding]:
     target = download_root()
     for root in search_roots():
         yield _folder("data", root, needed=root == target)
-    yield _folder("weights", _weights(), needed=True)
+    *others, downloads = _weights()
+    for place in others:
+        yield _folder("weights", place, needed=False)
+    yield _folder("weights", downloads, needed=True)
     yield _folder("here", Path.cwd(), needed=True)
 
 
-def _weights() -> Path:
-    """Where torch keeps weights that are downloaded."""
-    named, cache = os.environ.get("TORCH_HOME"), os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named or Path(cache, "torch")).expanduser() / "hub"
+def _weights() -> list[Path]:
+    """Where published weights are looked for, in this order; the last place is the one that they are downloaded to.
+
+    As :mod:`ganzoo.data.pretrained` has it, and torch's hub, neither of which imports where torch does not.
+    """
+    given, home = os.environ.get("GANZOO_WEIGHTS", ""), os.environ.get("TORCH_HOME")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub = Path(home or Path(cache, "torch")).expanduser() / "hub" / "checkpoints"
+    return [*([Path(given).expanduser().absolute()] if given else []), hub, cache_home() / "weights"]
 
 
 def _folder(name: str, path: Path, *, needed: bool) -> Finding:
@@ -180,6 +188,8 @@ def _folder(name: str, path: Path, *, needed: bool) -> Finding:
     while not above.exists() and above != above.parent:
         above = above.parent
     data: dict[str, Any] = {"path": str(path), "exists": path.exists()}
+    if name == "weights" and path.is_file():  # GANZOO_WEIGHTS may name the file itself
+        return Finding("Folders", name, "ok", f"{path} (a file)", data)
     try:
         data["free"] = shutil.disk_usage(above).free
     except OSError as err:
@@ -199,7 +209,7 @@ def _way_out(name: str) -> str:
     if name == "data":
         return ", so downloads need another: set GANZOO_DATA or --data-root"
     if name == "weights":
-        return ", so downloads need another: set TORCH_HOME"
+        return ", so downloads need another: set GANZOO_CACHE"
     return ", so runs need another: set --out"
 
 
