@@ -286,7 +286,38 @@ NARROW: dict[str, tuple[Any, tuple[int, ...]]] = {
     "in groups": (lambda: nn.Conv2d(16, 32, 4, 2, 1, groups=4), (2, 16, 16, 2)),
     "from a column": (lambda: nn.ConvTranspose2d(64, 64, 4, 2, 1), (2, 64, 8, 1)),
     "from a pixel": (lambda: nn.ConvTranspose2d(64, 16, 5, 2, 2), (2, 64, 1, 1)),
+    "to a row": (lambda: nn.Conv2d(1, 4, (4, 3), 2, padding=(1, 2)), (4, 1, 2, 1)),
+    "from a low image": (lambda: nn.ConvTranspose2d(16, 16, (1, 3), 2, padding=(0, 2)), (4, 16, 5, 2)),
+    "to one row": (lambda: nn.ConvTranspose2d(8, 1, (4, 3), stride=(1, 3), padding=2), (4, 8, 2, 2)),
+    "in one dimension": (lambda: nn.Conv1d(16, 16, 3, 2, 1), (4, 16, 9)),
+    "in one dimension, long": (lambda: nn.Conv1d(4, 8, 25, 4, 11), (2, 4, 64)),
+    "from one dimension": (lambda: nn.ConvTranspose1d(16, 8, 5, 2, 2), (4, 16, 6)),
+    "in three": (lambda: nn.Conv3d(2, 4, 3, 2, 1), (2, 2, 5, 5, 5)),
+    "from three": (lambda: nn.ConvTranspose3d(2, 4, 3, 2, 1, output_padding=1), (2, 2, 3, 3, 3)),
 }
+UNEVEN: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "a critic of bars": (lambda: nn.Conv2d(1, 16, (3, 4), (1, 2), 1), (16, 1, 8, 2)),
+    "dilated": (lambda: nn.Conv2d(3, 1, (2, 1), stride=2, padding=(2, 1), dilation=(1, 2)), (2, 3, 3, 1)),
+    "transposed": (lambda: nn.ConvTranspose2d(8, 4, (3, 4), (1, 2), 1), (4, 8, 8, 1)),
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_channels_that_come_last_change_no_number_of_a_narrow_image(name: str) -> None:
+    make, shape = UNEVEN[name]
+    layer, x = make().float(), torch.randn(shape, dtype=torch.float32, requires_grad=True)
+    expected = layer(x)
+    slopes = torch.autograd.grad(expected.square().sum(), [x, *layer.parameters()])
+    layer.to(memory_format=torch.channels_last)
+    convolution.guard(layer, on=True)
+    for _ in range(5):
+        litter = [torch.full((size,), 1e30) for size in (100, 1000, 10_000)]
+        del litter  # what nobody writes has such numbers now
+        found = layer(x.to(memory_format=torch.channels_last))
+        torch.testing.assert_close(found, expected)
+        again = torch.autograd.grad(found.square().sum(), [x, *layer.parameters()])
+        for mine, its in zip(again, slopes, strict=True):
+            torch.testing.assert_close(mine, its)
 
 
 @pytest.mark.parametrize("products", [(), PRODUCTS], ids=["torch's", "matrices"])

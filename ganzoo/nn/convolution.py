@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from ganzoo.nn import narrow
+
 Product = Literal["gather", "scatter", "weight"]
 PRODUCTS: Final[tuple[Product, ...]] = ("gather", "scatter", "weight")
 ROLES: Final[dict[Product, tuple[str, str, str]]] = {
@@ -235,10 +237,10 @@ class ByMatrices:
     Args:
         layer: one that :func:`may_use_matrices` names, or any with torch's own ``forward`` if there are no products.
         products: which.
-        guarded: whether the layer is computed in float32 where torch's bfloat16 is wrong; see :func:`guard`.
+        guarded: whether the layer is computed with care where torch may be wrong; see :func:`guard`.
     """
 
-    def __init__(self, layer: Convolution, products: Collection[Product], *, guarded: bool = False) -> None:
+    def __init__(self, layer: narrow.Convolution, products: Collection[Product], *, guarded: bool = False) -> None:
         self.layer = layer
         self.products = frozenset(products)
         self.guarded = guarded
@@ -246,11 +248,10 @@ class ByMatrices:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """What the layer's class computes, and by it where matrices do not serve."""
         layer = self.layer
-        if self.guarded and args and torch.is_autocast_enabled("cpu") and _is_narrow(layer, args[0]):
-            with torch.autocast("cpu", enabled=False):
-                full: Tensor = type(layer).forward(layer, args[0].float(), *args[1:], **kwargs)  # type: ignore[arg-type]
-            return full
-        on = None if kwargs or not self.products or len(args) != 1 else _served(layer, args[0], self.products)
+        if self.guarded and args and narrow.is_narrow(layer, args[0]):
+            return narrow.carefully(layer, *args, **kwargs)
+        simple = self.products and not kwargs and len(args) == 1 and isinstance(layer, Convolution)
+        on = _served(layer, args[0], self.products) if simple else None  # type: ignore[arg-type]
         if on is None:
             plain: Tensor = type(layer).forward(layer, *args, **kwargs)  # type: ignore[arg-type]
             return plain
@@ -312,34 +313,22 @@ def use_matrices(layer: Convolution, products: Collection[Product]) -> None:
 
 
 def guard(network: nn.Module, *, on: bool) -> None:
-    """Let convolutions of a network be computed in float32 where torch's bfloat16 on CPUs is wrong, or no longer.
+    """Let convolutions of a network be computed with care where torch may be wrong on CPUs, or no longer.
 
-    Where strides are longer than 1 and the smaller side is one pixel wide, the kernels of oneDNN (torch 2.13, with AMX)
-    read memory that nobody wrote. What is so narrow costs next to nothing in float32.
+    See :mod:`ganzoo.nn.narrow` for where that is.
     """
     for layer in network.modules():
-        for kind in (nn.Conv2d, nn.ConvTranspose2d):
+        for kind in narrow.KINDS:
             if isinstance(layer, kind) and all(_is_torchs(layer, kind, name) for name in ("forward", "_conv_forward")):
                 now = layer.__dict__.get("forward")
                 _stand_in(layer, now.products if isinstance(now, ByMatrices) else (), guarded=on)
 
 
-def _stand_in(layer: Convolution, products: Collection[Product], *, guarded: bool) -> None:
+def _stand_in(layer: narrow.Convolution, products: Collection[Product], *, guarded: bool) -> None:
     if products or guarded:
         layer.forward = ByMatrices(layer, products, guarded=guarded)  # type: ignore[method-assign]
     elif isinstance(layer.__dict__.get("forward"), ByMatrices):
         del layer.__dict__["forward"]
-
-
-def _is_narrow(layer: Convolution, x: Tensor) -> bool:
-    """Whether a layer with strides goes over something whose smaller side is one pixel wide."""
-    if layer.stride == (1, 1) or x.dim() < 3:
-        return False
-    width = int(x.shape[-1])
-    if isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str):
-        reach = layer.dilation[1] * (layer.kernel_size[1] - 1)
-        width = (width + 2 * layer.padding[1] - reach - 1) // layer.stride[1] + 1
-    return width == 1
 
 
 def _pair(values: Any) -> Pair:

@@ -63,7 +63,7 @@ def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
     if bundle.precision.name != arrangement.precision:
         bundle.precision = Precision(arrangement.precision, bundle.precision.device)  # type: ignore[arg-type]
     for network in (bundle.gen, bundle.disc):
-        guard(network, on=arrangement.precision == "bf16" and bundle.precision.device.type == "cpu")
+        guard(network, on=arrangement != Arrangement("fp32", "contiguous") and bundle.precision.device.type == "cpu")
     bundle.arrange(_LAYOUTS[arrangement.layout])
 
 
