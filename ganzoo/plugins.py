@@ -9,8 +9,6 @@ adds unpackaged ones (``-p`` on the command line), ``GANZOO_STRICT_PLUGINS=1`` r
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
 import re
 import sys
@@ -27,7 +25,7 @@ from ganzoo import hookspecs
 from ganzoo.api import Component, Preset
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.hooks import REGISTRATION, check_hooks, nothing_brought, one_line, sentence
-from ganzoo.local import import_file, words
+from ganzoo.local import check_targets, import_plugin, place_of, plain_id, words
 from ganzoo.options import options_of
 
 GROUP: Final = "ganzoo.plugins"
@@ -67,15 +65,6 @@ class _Candidate:
     version: str
     value: str  # module, or path of a file, or module:attribute
 
-    def load(self) -> object:
-        if self.value.endswith(".py"):
-            return import_file(Path(self.value))
-        module, _, attribute = self.value.partition(":")
-        loaded: object = importlib.import_module(module)
-        for part in filter(None, attribute.split(".")):
-            loaded = getattr(loaded, part)
-        return loaded
-
 
 class Plugins(Sequence[Plugin]):
     """All plugins that were found, built-ins first, and the hooks of those that work."""
@@ -111,16 +100,18 @@ class Plugins(Sequence[Plugin]):
         if {found.name, found.dist} & disabled or ("*" in disabled and found.dist != HOME):
             return replace(plugin, status="disabled", reason="switched off by GANZOO_DISABLE_PLUGINS")
         key = f"{found.dist}:{found.name}"
-        if self._manager.has_plugin(key):
-            return replace(
-                plugin, status="broken", reason=f"another one has the name {found.name} too; rename its file"
-            )
+        taken = f"another one has the name {found.name} too; rename its file" if self._manager.has_plugin(key) else ""
+        if not plugin.builtin and plain_id(f"{found.dist}/") == f"{HOME}/":
+            taken = f"as {found.dist} it would have the ids of ganzoo's own components; it must be renamed"
+        if taken:
+            return replace(plugin, status="broken", reason=taken)
         try:
-            module = found.load()
+            module = import_plugin(found.value)
             hooks = check_hooks(module, self._manager)
             self._manager.register(module, name=key)
             components = self._collect(key, "ganzoo_components", Component)
             presets = self._collect(key, "ganzoo_presets", Preset)
+            check_targets(module, components)
             watches = set(hooks) - set(REGISTRATION)
             reason = "" if components or presets or watches else nothing_brought(hooks)
             return replace(plugin, reason=reason, components=components, presets=presets, hooks=hooks)
@@ -148,14 +139,13 @@ def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
     """Entry points of the group, then ``extra`` modules and files."""
     there = set()
     for entry in entry_points(group=GROUP):
-        there.add(entry.value.partition(":")[0])
+        there.add(place_of(entry.value))
         yield _Candidate(entry.name, *_origin(entry.dist), entry.value)
     for value in extra:
         path = Path(value).expanduser().absolute()
-        place = str(path.resolve()) if value.endswith(".py") else value
-        if place in there:
+        if place_of(value) in there:
             continue  # it is installed by now, or named twice
-        there.add(place)
+        there.add(place_of(value))
         if value.endswith(".py"):
             yield _Candidate(path.stem, path.stem, "", str(path))
         else:
@@ -183,14 +173,20 @@ def add_local(modules_or_files: Sequence[str]) -> None:
     """Load these unpackaged plugins too: module names, or paths that end in ``.py``.
 
     Raises:
-        UsageError: one of them cannot be loaded; somebody who names a plugin wants it.
+        UsageError: one of them cannot be loaded, or brings nothing; somebody who names a plugin wants it.
     """
+    for value in modules_or_files:
+        if "," in value:
+            raise UsageError(
+                f"The plugin {value!r} has a comma, which separates plugins: say -p for each, or rename it."
+            )
     known = [*words("GANZOO_PLUGINS"), *modules_or_files]
     os.environ["GANZOO_PLUGINS"] = ",".join(dict.fromkeys(known))
     if modules_or_files and "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))  # at the end: a file of ours must not stand in for a module of Python
     loaded.cache_clear()
-    wanted = {Path(value).stem if value.endswith(".py") else value for value in modules_or_files}
-    for plugin in loaded().broken():
-        if plugin.name in wanted:
-            raise UsageError(f"The plugin {plugin.name!r} could not be loaded: {sentence(plugin.reason)}")
+    wanted = {place_of(value) for value in modules_or_files}
+    for plugin in loaded():
+        if place_of(plugin.source) in wanted and plugin.reason and plugin.status != "disabled":
+            what = "could not be loaded: " if plugin.status == "broken" else ""
+            raise UsageError(f"The plugin {plugin.name!r} {what}{sentence(plugin.reason)}")

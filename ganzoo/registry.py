@@ -71,10 +71,10 @@ class Registry:
         of_kind = [entry for entry in self._entries if entry.component.kind == kind]
         ours = [e for e in of_kind if e.plugin.builtin]
         for matches in (
-            [e for e in of_kind if e.id == name] or [e for e in of_kind if plain_id(e.id) == plain_id(name)],
+            [e for e in ours if e.id == name] or [e for e in of_kind if e.id == name],
+            [e for e in of_kind if plain_id(e.id) == plain_id(name)],
             [e for e in ours if e.component.name == name] or [e for e in ours if name in e.component.aliases],
-            [e for e in of_kind if e.component.name == name],
-            [e for e in of_kind if name in e.component.aliases],
+            [e for e in of_kind if e.component.name == name] or [e for e in of_kind if name in e.component.aliases],
         ):
             if len(matches) == 1:
                 return matches[0]

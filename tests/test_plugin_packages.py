@@ -229,6 +229,8 @@ def test_a_new_package_uses_every_word_of_its_name(tmp_path: Path) -> None:
         ("ganzoo-dcgan", "There is a package ganzoo_dcgan here already"),
         ("hinge", "always means ganzoo's own loss"),
         ("vanilla", "always means ganzoo's own loss"),
+        ("ganzoo", "first half of the ids of ganzoo's own components"),
+        ("ganzoo-ganzoo", "first half of the ids of ganzoo's own components"),
         ("Mine", "no name for a plugin"),
         ("3d", "no name for a plugin"),
         ("../mine", "no name for a plugin"),

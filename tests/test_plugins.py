@@ -14,7 +14,7 @@ import pytest
 from ganzoo.api import Component
 from ganzoo.config import Layer, resolve
 from ganzoo.errors import UsageError
-from ganzoo.plugins import Plugin
+from ganzoo.plugins import Plugin, add_local, loaded
 from ganzoo.registry import Registry, list_components, registry
 
 HEAD = """
@@ -54,6 +54,7 @@ MODULES = {
     "bad-argument": ("bad_argument", HEAD + "\n@hookimpl\ndef ganzoo_components(registry):\n    return []"),
     "watcher": ("watcher", HEAD + "\n@hookimpl\ndef ganzoo_run_end(run, error):\n    pass"),
     "unmarked": ("unmarked", HEAD + "\ndef ganzoo_components():\n    return []"),
+    "ganzoo-Ganzoo": ("greedy", GOOD.format(name="ns", module="greedy", alias="greedy", width=9)),
     "off-by-name": ("off_by_name", "import pathlib\npathlib.Path('imported').touch()"),
 }
 
@@ -110,6 +111,7 @@ def plugins(site: Path) -> dict[str, dict[str, Any]]:
         ("bad-argument", "the hook ganzoo_components has no argument registry: it takes none"),
         ("bad-watch", "the hook ganzoo_run_end has no argument steps: it may take run, error"),
         ("unknown", "No module named 'half_gone'"),
+        ("ganzoo-ganzoo", "it would have the ids of ganzoo's own components; it must be renamed"),
     ],
 )
 def test_a_broken_plugin_is_listed_with_its_reason(plugins: dict[str, dict[str, Any]], dist: str, reason: str) -> None:
@@ -149,6 +151,8 @@ def test_a_name_of_two_third_parties_is_an_error_that_names_both(site: Path) -> 
     done = ganzoo("run", "--gen", "shared", "--dry-run", at=site)
     assert done.returncode == 2
     assert "say acme/shared (of ganzoo-acme 1.2) or bolt/shared (of ganzoo-bolt 1.2)" in done.stderr
+    own = ganzoo("run", "--gen", "ganzoo/dcgan", "--dry-run", "--json", at=site)
+    assert json.loads(own.stdout)["config"]["gen"]["name"] == "ganzoo/dcgan"
     clear = ganzoo("run", "--gen", "bolt", "--gen.width", "9", "--dry-run", "--json", at=site)
     assert json.loads(clear.stdout)["config"]["gen"] == {"name": "bolt/shared", "width": 9}
 
@@ -256,19 +260,91 @@ def test_a_preset_is_over_recipes_and_under_the_command_line(tmp_path: Path) -> 
         ("local_gan.py", "def", "SyntaxError"),
         ("local_gan.py", HOOK + "yield Component('dataset', 'x', target='a:B')", "spec=<function of config>.\n"),
         ("local_gan.py", MODULES["bad-hook"][1], "Did you mean ganzoo_components"),
+        (
+            "local_gan.py",
+            MODULES["unmarked"][1],
+            "'local_gan' brings nothing: no component, no preset, no hook; did you",
+        ),
+        ("local_gan", MODULES["bad-none"][1], "'local_gan' brings nothing: its ganzoo_components yields nothing."),
+        ("folder", None, "'folder' is a folder without __init__.py; name a file in it that ends in .py."),
+        ("./folder", None, "'./folder' is neither the name of a module nor a file that ends in .py."),
+        (
+            "folder/numpy.py",
+            MODULES["watcher"][1],
+            "the name of the file numpy.py is that of a module that is installed",
+        ),
+        (
+            "folder/torch.py",
+            MODULES["watcher"][1],
+            "the name of the file torch.py is that of a module that is installed",
+        ),
+        (
+            "folder/ganzoo.py",
+            MODULES["watcher"][1],
+            "the name of the file ganzoo.py is that of a module that is installed",
+        ),
+        ("a,b/my_loss.py", None, "has a comma, which separates plugins: say -p for each, or rename it."),
     ],
 )
 @pytest.mark.parametrize("command", ["run --dry-run", "list"])
 def test_a_plugin_that_is_asked_for_must_load(
     tmp_path: Path, named: str, source: str | None, sentence: str, command: str
 ) -> None:
+    (tmp_path / "folder").mkdir()
     if source is not None:
-        (tmp_path / "local_gan.py").write_text(source)
+        file = named if named.endswith(".py") else f"{named}.py"
+        (tmp_path / file).write_text(source)
     done = ganzoo(*command.split(), "-p", named, at=tmp_path)
     assert done.returncode == 2, done.stderr
     assert f"could not be loaded: {sentence}" in done.stderr or sentence in done.stderr
     assert done.stderr.startswith("Error: The plugin ")
     assert not done.stderr.strip().endswith(("..", "?."))
+
+
+COPIED = """
+from ganzoo.nn import Loss
+from ganzoo.api import Component, hookimpl
+
+class {name}(Loss):
+    "A loss."
+
+@hookimpl
+def ganzoo_components():
+    yield Component("loss", "{alias}", target="{target}", summary="A loss.")
+"""
+
+
+def test_a_copied_file_does_not_train_the_class_of_the_first(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(COPIED.format(name="Mine", alias="one", target="first:Mine"))
+    (tmp_path / "second.py").write_text(COPIED.format(name="Mine", alias="two", target="first:Mine"))
+    done = ganzoo("list", "-p", "second.py", at=tmp_path)
+    assert done.returncode == 2
+    assert "the target 'first:Mine' of the loss two is in another file, and this one has a class Mine" in done.stderr
+    assert done.stderr.endswith('say target="second:Mine".\n')
+
+
+@pytest.mark.parametrize("target", ["second:Mine", "first:Other", "ganzoo_losses.losses:Mine"])
+def test_a_target_may_be_elsewhere(tmp_path: Path, target: str) -> None:
+    (tmp_path / "first.py").write_text("class Other: pass")
+    (tmp_path / "second.py").write_text(COPIED.format(name="Mine", alias="two", target=target))
+    assert ganzoo("list", "-p", "second.py", at=tmp_path).returncode == 0
+
+
+def test_two_files_of_one_name_may_be_loaded_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANZOO_PLUGINS", "")
+    monkeypatch.delitem(sys.modules, "local_twin", raising=False)
+    try:
+        for place in ("one", "two"):
+            (tmp_path / place).mkdir()
+            (tmp_path / place / "local_twin.py").write_text(LOCAL.replace("local_gan", "local_twin"))
+            monkeypatch.chdir(tmp_path / place)
+            for _ in range(2):
+                monkeypatch.setenv("GANZOO_PLUGINS", "")
+                add_local(["local_twin.py"])
+                assert registry().get("loss", "mine").plugin.source == str(tmp_path / place / "local_twin.py")
+    finally:
+        monkeypatch.undo()
+        loaded.cache_clear()
 
 
 def test_a_file_that_is_broken_is_to_be_edited(tmp_path: Path) -> None:
@@ -299,6 +375,13 @@ def test_an_alias_finds_its_component_and_a_name_comes_before_an_alias() -> None
     assert known.get("losses", "acme/alpha").component is first
     with pytest.raises(UsageError, match="There is no kind 'lossy'"):
         known.get("lossy", "alpha")
+
+
+def test_an_id_of_ganzoo_always_means_ganzoos_own() -> None:
+    own, other = (Component("loss", "ns", target=f"a:{name}") for name in "AB")
+    parts = {"ganzoo": own, "ganzoo-ganzoo": other}
+    plugins = [Plugin("p", dist, "1", "active", components=(part,)) for dist, part in parts.items()]
+    assert Registry(Found(plugins)).get("loss", "ganzoo/ns").component is own  # type: ignore[arg-type]
 
 
 def test_every_preset_that_ships_names_only_what_exists() -> None:

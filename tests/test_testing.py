@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +29,7 @@ FAULTS = [
     ("generator", "flat", "has-the-right-shapes", "returns (1, 64) for a batch of 1 of 1x8x8, not (1, 1, 8, 8)"),
     ("generator", "restless", "draws-latents-by-the-seed", "pass rng on"),
     ("generator", "wild", "stays-within-the-range", "end the network in tanh"),
+    ("generator", "broken_objectives/bright", "stays-within-the-range", "not in a sigmoid"),
     ("generator", "deaf", "depends-on-its-input", "same output for other inputs"),
     ("generator", "greedy", "leaves-its-input-alone", "in place"),
     ("generator", "idle", "passes-gradients-to-every-parameter", "parameter unused.weight"),
@@ -42,6 +45,8 @@ FAULTS = [
     ("generator", "secretive", "uses-labels-as-declared", "without declaring the trait CONDITIONAL"),
     ("generator", "boastful", "uses-labels-as-declared", "declares the trait CONDITIONAL and ignores"),
     ("discriminator", "column", "has-the-right-shapes", "logits are [B], not [B, 1]"),
+    ("discriminator", "broken_objectives/sure", "gives-logits-not-probabilities", "end it without a sigmoid"),
+    ("discriminator", "broken_objectives/lastonce", "can-be-differentiated-twice", "@once_differentiable"),
     ("discriminator", "social", "mixes-samples-as-declared", "depend on the other samples"),
     ("discriminator", "normed", "mixes-samples-as-declared", "does not declare the trait mixes-samples"),
     ("discriminator", "onceonly", "can-be-differentiated-twice", "declare the trait NO_DOUBLE_BACKWARD"),
@@ -51,8 +56,20 @@ FAULTS = [
     ("loss", "backwards", "pulls-logits-the-right-way", "turn the sign of its generator term"),
     ("loss", "exploding", "stays-finite-for-huge-logits", "logsumexp"),
     ("loss", "unbalanced", "is-zero-sum-as-declared", "declares zero_sum"),
+    ("loss", "broken_objectives/steepness", "asks-for-gradients-as-declared", "uses fake_gradient() and does not"),
+    ("loss", "broken_objectives/rising", "resumes-exactly", "register_buffer"),
     ("loss", "dice", "keeps-its-state", "other initial values"),
     ("regularizer", "void", "does-something", "neither a penalty nor a constraint"),
+    ("regularizer", "broken_objectives/unreturned", "does-something", "did you forget it?"),
+    (
+        "regularizer",
+        "broken_objectives/undeclared",
+        "asks-for-gradients-as-declared",
+        "uses gradient_at() and does not",
+    ),
+    ("regularizer", "broken_objectives/shared", "asks-for-gradients-as-declared", "uses the gradient at the reals and"),
+    ("regularizer", "broken_objectives/amnesic", "resumes-exactly", "register_buffer"),
+    ("regularizer", "broken_objectives/null", "has-a-finite-penalty", "teaches the critic nothing"),
     ("regularizer", "rooted", "has-a-finite-penalty", "gradient is not finite"),
     ("regularizer", "dicey", "has-a-finite-penalty", "critic_pass.rng"),
     ("regularizer", "renaming", "keeps-names-and-shapes", "constrains the unknown module."),
@@ -64,6 +81,7 @@ FAULTS = [
     ("dataset", "bright", "keeps-images-in-range", "x * 2 - 1"),
     ("dataset", "fromone", "labels-as-its-spec-says", "count them from 0"),
     ("dataset", "shuffled", "repeats-its-order", "other batches for the same seed"),
+    ("dataset", "broken_objectives/counted", "goes-on-where-a-run-was-resumed", "other batches after a run is resumed"),
     ("dataset", "averaged", "fetches-each-sample-by-itself", "beside others"),
     ("dataset", "held", "can-be-sent-to-a-process", "keep no lambda"),
     ("dataset", "away", "moves-to-a-device", "return self"),
@@ -85,7 +103,9 @@ SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), (
 @pytest.fixture(scope="module", autouse=True)
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
-    with installed("broken_parts", "broken_extractors", "broken_launchers", "faulty_parts", "sound_parts"):
+    with installed(
+        "broken_parts", "broken_objectives", "broken_extractors", "broken_launchers", "faulty_parts", "sound_parts"
+    ):
         yield
 
 
@@ -120,6 +140,21 @@ def test_a_sound_extractor_has_no_fault_but_its_module() -> None:
     with pytest.raises(AssertionError) as caught:
         check_component("extractor", "broken_extractors/sight")
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["is-listed-without-torch"]
+
+
+@pytest.mark.parametrize("name", ["lazy", "limited", "clip"])
+def test_a_regularizer_that_is_rarely_at_work_is_sound(name: str) -> None:
+    for check in checks_for("regularizer", f"broken_objectives/{name}"):
+        if not check.name.startswith(("is-listed", "trains")):
+            assert complaint(check) is None
+
+
+def test_a_faulty_partner_is_named_in_place_of_the_component() -> None:
+    with pytest.raises(AssertionError) as caught:
+        check_component("loss", "broken_objectives/steepness")
+    (line,) = (line for line in str(caught.value).splitlines() if line.startswith("trains-"))
+    assert "but not beside the trainer broken_objectives/raising (RuntimeError: a fault of the trainer)" in line
+    assert line.endswith("check the trainer broken_objectives/raising first, by itself.")
 
 
 def test_every_promise_is_tested_by_a_fault() -> None:
@@ -165,3 +200,23 @@ def test_a_check_as_text_is_an_id() -> None:
     assert len(texts) == len(set(texts))
     assert "generator/mlp:has-the-right-shapes[3x64x48-4-classes]" in texts
     assert not any(" " in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "name"),
+    [
+        ("my_reg.py", "regularizer", "steep"),
+        ("my_features.py", "extractor", "coarse"),
+        ("my_loss.py", "loss", "quartic"),
+        ("my_data.py", "dataset", "stripes"),
+        ("my_critic.py", "discriminator", "plain"),
+        ("my_trainer.py", "trainer", "fresh"),
+    ],
+)
+def test_what_the_page_shows_has_no_fault_but_its_module(tmp_path: Path, file: str, kind: str, name: str) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text(encoding="utf-8")
+    (source,) = re.findall(rf"<!-- file: {file} -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / file).write_text(source, encoding="utf-8")
+    with installed(str(tmp_path / file)), pytest.raises(AssertionError) as caught:
+        check_component(kind, f"{Path(file).stem}/{name}")
+    assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["is-listed-without-torch"]

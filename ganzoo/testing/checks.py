@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ganzoo.api import Spec
-from ganzoo.testing import datasets, extractors, launchers, networks, objectives, records, runs
+from ganzoo.testing import critics, datasets, extractors, launchers, networks, objectives, records, runs
 from ganzoo.testing.subject import Check, subject_for
 
 Promises = tuple[Callable[..., None], ...]
@@ -22,8 +22,8 @@ OF_ALL: Final[Promises] = (
     records.has_rules_that_speak,
 )
 OF_KIND: Final[dict[str, Promises]] = {
-    "loss": objectives.OF_LOSSES,
-    "regularizer": objectives.OF_REGULARIZERS,
+    "loss": (*objectives.OF_LOSSES, runs.resumes_exactly),
+    "regularizer": (*objectives.OF_REGULARIZERS, runs.resumes_exactly),
     "trainer": runs.OF_TRAINERS,
     "dataset": datasets.OF_DATASETS,
     "extractor": extractors.OF_EXTRACTORS,
@@ -31,7 +31,7 @@ OF_KIND: Final[dict[str, Promises]] = {
 }
 ON_EXAMPLES: Final[dict[str, Promises]] = {
     "generator": (*networks.OF_GENERATORS, *networks.OF_BOTH),
-    "discriminator": (*networks.OF_DISCRIMINATORS, *networks.OF_BOTH),
+    "discriminator": (*critics.OF_DISCRIMINATORS, *networks.OF_BOTH),
 }
 """Promises of networks, tried with one task of images and one of points."""
 TRAINED: Final = ("generator", "discriminator", "loss", "regularizer", "trainer", "dataset")

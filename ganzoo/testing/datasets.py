@@ -111,6 +111,19 @@ def repeats_its_order(subject: Subject) -> None:
         subject.expect(not _same(runs[0], runs[2]), "gives the same batches for every seed", "draw with the rng given")
 
 
+def goes_on_where_a_run_was_resumed(subject: Subject) -> None:
+    """What comes next depends on the position in the stream alone, as a new process knows nothing else."""
+    straight, resumed = (DataStream(_dataset(subject)[0], _BATCH, 0) for _ in range(2))
+    straight.next()
+    resumed.position = straight.position
+    batches = [straight.next() for _ in range(2)]
+    subject.expect(
+        _same(batches, [resumed.next() for _ in batches]),
+        "gives other batches after a run is resumed",
+        "let a batch depend on nothing but the rng that draw() gets, or the numbers that fetch() gets",
+    )
+
+
 def fetches_each_sample_by_itself(subject: Subject) -> None:
     """A sample of a finite data set is the same whichever others are fetched with it."""
     dataset, _ = _dataset(subject)
@@ -164,6 +177,7 @@ OF_DATASETS: Final = (
     keeps_images_in_range,
     labels_as_its_spec_says,
     repeats_its_order,
+    goes_on_where_a_run_was_resumed,
     fetches_each_sample_by_itself,
     can_be_sent_to_a_process,
     moves_to_a_device,

@@ -1,19 +1,20 @@
-"""Promises of both networks."""
+"""Promises of both networks, and of generators."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api import CONDITIONAL, MIXES_SAMPLES, NO_DOUBLE_BACKWARD, Spec
+from ganzoo.api import CONDITIONAL, Spec
 from ganzoo.nn import EMA
-from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.nn.weights import load_into, save_tensors
 from ganzoo.testing.subject import Subject
 
@@ -34,12 +35,27 @@ def inputs_for(subject: Subject, network: nn.Module, spec: Spec, n: int = _BATCH
     return x, y
 
 
-def _output(network: nn.Module, x: Tensor, y: Tensor | None, seed: int = 2) -> Tensor:
+def output_of(network: nn.Module, x: Tensor, y: Tensor | None, seed: int = 2) -> Tensor:
+    """What the network makes of it, with the random numbers of ``seed``."""
     torch.manual_seed(seed)
     out = network(x, y)
     if not isinstance(out, Tensor):
         raise TypeError(f"forward() must return a tensor, not {type(out).__name__}")
     return out
+
+
+def varied(subject: Subject, spec: Spec) -> Iterator[nn.Module]:
+    """New networks with other weights, small and large, in both modes: what none of them gives, none ever will.
+
+    In evaluation a deep one with batch norm that never trained gives hardly more than the bias of its last layer.
+    """
+    for seed, (scale, mode) in enumerate(itertools.product((1.0, 3.0, 10.0, 30.0, 100.0), (False, True))):
+        network: nn.Module = subject.build(spec, seed).train(mode)
+        rng = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=_NUDGE).mul_(scale)
+        yield network
 
 
 def has_the_right_shapes(subject: Subject, spec: Spec) -> None:
@@ -49,7 +65,7 @@ def has_the_right_shapes(subject: Subject, spec: Spec) -> None:
         x, y = inputs_for(subject, network, spec, n)
         wanted = (n, *spec.shape) if subject.kind == "generator" else (n,)
         with torch.no_grad():
-            out = _output(network, x, y)
+            out = output_of(network, x, y)
         got = tuple(out.shape)
         remedy = "samples are [B, *spec.shape]" if subject.kind == "generator" else "logits are [B], not [B, 1]"
         subject.expect(got == wanted, f"returns {got} for a batch of {n} of {spec}, not {wanted}", remedy)
@@ -85,12 +101,12 @@ def draws_latents_by_the_seed(subject: Subject, spec: Spec) -> None:
 
 
 def stays_within_the_range(subject: Subject, spec: Spec) -> None:
-    """Images are in [-1, 1] whatever the latent; points are finite."""
+    """Images are in [-1, 1] whatever the latent, and may be below 0; points are finite."""
     network = subject.build(spec).eval()
     z, y = inputs_for(subject, network, spec, 16)
     with torch.no_grad():
         for scale in (1.0, 30.0):
-            out = _output(network, scale * z, y)
+            out = output_of(network, scale * z, y)
             low, high = out.min().item(), out.max().item()
             subject.expect(
                 torch.isfinite(out).all(), "returns NaN or infinity for large latents", "bound what it computes"
@@ -100,6 +116,12 @@ def stays_within_the_range(subject: Subject, spec: Spec) -> None:
                 f"returns values from {low:.3g} to {high:.3g}, and images are in [-1, 1]",
                 "end the network in tanh for images",
             )
+        lows = (output_of(other, *inputs_for(subject, other, spec, 16)).min() for other in varied(subject, spec))
+        subject.expect(
+            not spec.is_image or low < 0 or any(value < 0 for value in lows),
+            "returns no value below 0, and images are in [-1, 1]",
+            "end the network in tanh, not in a sigmoid",
+        )
 
 
 def depends_on_its_input(subject: Subject, spec: Spec) -> None:
@@ -107,7 +129,7 @@ def depends_on_its_input(subject: Subject, spec: Spec) -> None:
     network = subject.build(spec).eval()
     (a, y), (b, _) = inputs_for(subject, network, spec, seed=1), inputs_for(subject, network, spec, seed=2)
     with torch.no_grad():
-        same = torch.equal(_output(network, a, y), _output(network, b, y))
+        same = torch.equal(output_of(network, a, y), output_of(network, b, y))
     subject.expect(not same, "gives the same output for other inputs", "check that forward() uses its first argument")
 
 
@@ -117,7 +139,7 @@ def leaves_its_input_alone(subject: Subject, spec: Spec) -> None:
     x, y = inputs_for(subject, network, spec)
     before, labels = x.clone(), None if y is None else y.clone()
     with torch.no_grad():
-        _output(network, x, y)
+        output_of(network, x, y)
         if subject.kind == "discriminator":
             network.features(x, y)
     kept = torch.equal(x, before) and (labels is None or torch.equal(y, labels))
@@ -133,7 +155,7 @@ def passes_gradients_to_every_parameter(subject: Subject, spec: Spec) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=rng), alpha=_NUDGE)
     x, y = inputs_for(subject, network, spec, 2 * _BATCH)
     x.requires_grad_()
-    out = _output(network, x, y)
+    out = output_of(network, x, y)
     torch.autograd.backward((out * torch.randn(out.shape, generator=rng)).sum())
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
@@ -170,7 +192,7 @@ def is_built_from_the_seed(subject: Subject, spec: Spec) -> None:
     )
     x, y = inputs_for(subject, first, spec)
     subject.expect(
-        torch.equal(_output(first, x, y), _output(second, x, y)),
+        torch.equal(output_of(first, x, y), output_of(second, x, y)),
         "gives other outputs for the same weights, inputs and seed while training",
         "draw random numbers with torch's default generator alone",
     )
@@ -182,7 +204,7 @@ def is_settled_in_evaluation(subject: Subject, spec: Spec) -> None:
     x, y = inputs_for(subject, network, spec)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with torch.no_grad():
-        first, second = _output(network, x, y, seed=5), _output(network, x, y, seed=6)
+        first, second = output_of(network, x, y, seed=5), output_of(network, x, y, seed=6)
     subject.expect(
         torch.equal(first, second),
         "gives other outputs for the same input in evaluation mode",
@@ -200,7 +222,7 @@ def changes_with_the_mode_only_by_its_layers(subject: Subject, spec: Spec) -> No
         return
     x, y = inputs_for(subject, network, spec)
     with torch.no_grad():
-        same = torch.equal(_output(network.train(), x, y), _output(network.eval(), x, y))
+        same = torch.equal(output_of(network.train(), x, y), output_of(network.eval(), x, y))
     subject.expect(
         same,
         "gives other outputs in training than in evaluation, and none of its layers explains it",
@@ -213,12 +235,12 @@ def survives_safetensors(subject: Subject, spec: Spec) -> None:
     network = subject.build(spec, seed=7)
     x, y = inputs_for(subject, network, spec)
     with torch.no_grad():
-        _output(network, x, y)
+        output_of(network, x, y)
     check_safetensors(subject, network, subject.build(spec, seed=8))
     fresh = subject.build(spec, seed=8)
     fresh.load_state_dict(network.state_dict())
     with torch.no_grad():
-        same = torch.equal(_output(network.eval(), x, y), _output(fresh.eval(), x, y))
+        same = torch.equal(output_of(network.eval(), x, y), output_of(fresh.eval(), x, y))
     subject.expect(
         same, "gives other outputs after its weights were saved and loaded", "keep every tensor as parameter or buffer"
     )
@@ -267,7 +289,7 @@ def can_be_copied(subject: Subject, spec: Spec) -> None:
     """It can be copied deeply, as the moving average of a generator's weights does; a copy is its own."""
     network = subject.build(spec)
     x, y = inputs_for(subject, network, spec)
-    _output(network, x, y)
+    output_of(network, x, y)
     try:
         copied = copy.deepcopy(network) if subject.kind == "discriminator" else EMA(network, 100).module
     except Exception as err:
@@ -286,8 +308,8 @@ def follows_the_arithmetic(subject: Subject, spec: Spec) -> None:
     x, y = inputs_for(subject, network, spec)
     with torch.no_grad():
         with torch.autocast("cpu", torch.bfloat16):
-            mixed = _output(network, x, y)
-        double = _output(network.double(), x.double(), y)
+            mixed = output_of(network, x, y)
+        double = output_of(network.double(), x.double(), y)
     subject.expect(
         torch.isfinite(mixed).all(), "returns NaN or infinity in bfloat16", "compute what overflows in float32"
     )
@@ -306,56 +328,16 @@ def uses_labels_as_declared(subject: Subject, spec: Spec) -> None:
     if y is None:
         return
     with torch.no_grad():
-        out = _output(network, x, y)
-        moved = not torch.equal(out, _output(network, x, (y + 1) % max(spec.num_classes or 1, 1)))
+        out = output_of(network, x, y)
+        moved = not torch.equal(out, output_of(network, x, (y + 1) % max(spec.num_classes or 1, 1)))
         if declared:
             remedy = "use y in forward(), or do not declare the trait"
             subject.expect(moved, "declares the trait CONDITIONAL and ignores the labels", remedy)
             return
         remedy = "declare it with traits=(CONDITIONAL,), so that rules know"
         subject.expect(not moved, "uses the labels without declaring the trait CONDITIONAL", remedy)
-        same = torch.equal(out, _output(network, x, None))
+        same = torch.equal(out, output_of(network, x, None))
     subject.expect(same, "gives another output without labels", "ignore y, or declare the trait CONDITIONAL")
-
-
-def mixes_samples_as_declared(subject: Subject, spec: Spec) -> None:
-    """Without the trait MIXES_SAMPLES, a logit depends on its own sample alone while training."""
-    declared = subject.entry.component.traits_of(subject.choice.config, spec)
-    network = subject.build(spec)
-    undeclared = observed_traits(network) - declared
-    subject.expect(
-        not undeclared,
-        f"has batch norm and does not declare the trait {', '.join(sorted(undeclared))}",
-        "yield MIXES_SAMPLES from traits= for the options that bring batch norm",
-    )
-    x, y = inputs_for(subject, network, spec)
-    if MIXES_SAMPLES in declared:
-        return  # with some options it may not
-    subject.expect(
-        not mixes_samples(network, x, y),
-        "lets a logit depend on the other samples of its batch and does not declare the trait MIXES_SAMPLES",
-        "declare it, so that gradient penalties are refused in a sentence",
-    )
-
-
-def can_be_differentiated_twice(subject: Subject, spec: Spec) -> None:
-    """Unless it declares NO_DOUBLE_BACKWARD, its gradient can be differentiated again, as penalties do."""
-    if NO_DOUBLE_BACKWARD in subject.entry.component.traits_of(subject.choice.config, spec):
-        return
-    network = subject.build(spec)
-    x, y = inputs_for(subject, network, spec)
-    x.requires_grad_()
-    try:
-        (gradient,) = torch.autograd.grad(_output(network, x, y).sum(), x, create_graph=True)
-        torch.autograd.backward(gradient.square().sum())
-    except RuntimeError as err:
-        subject.expect(
-            False,
-            f"cannot be differentiated twice ({' '.join(str(err).split())[:120]})",
-            "write that layer with other operations, or declare the trait NO_DOUBLE_BACKWARD",
-        )
-    finite = all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-    subject.expect(finite, "has a second derivative that is not finite", "look for a square root or a norm at zero")
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -377,4 +359,3 @@ OF_BOTH: Final = (
     uses_labels_as_declared,
 )
 OF_GENERATORS: Final = (draws_latents_by_the_seed, stays_within_the_range)
-OF_DISCRIMINATORS: Final = (mixes_samples_as_declared, can_be_differentiated_twice)

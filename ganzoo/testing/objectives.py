@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ganzoo.api import Spec
+from ganzoo.api import NEEDS_SAMPLE_GRADIENTS, Spec
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss, Regularizer
 from ganzoo.testing.networks import check_safetensors, equal
 from ganzoo.testing.subject import Subject
@@ -18,6 +19,10 @@ POINTS: Final = Spec((2,))
 IMAGES: Final = Spec((1, 8, 8), 3)
 _BATCH: Final = 8
 _HUGE: Final = 1e4
+_LAZY: Final = 64
+"""Passes that a regularizer may leave out between two penalties."""
+_SCALES: Final = (1.0, 4.0, 16.0, 64.0)
+_OF_MODULES: Final = frozenset(vars(nn.Module()))
 
 
 def _logits(center: float, seed: int) -> Tensor:
@@ -147,7 +152,31 @@ def keeps_its_state(subject: Subject) -> None:
     check_safetensors(subject, first, fresh)
 
 
-def _critic_pass(subject: Subject, spec: Spec) -> tuple[Bundle, Regularizer, CriticPass]:
+@dataclass
+class _Watched(CriticPass):
+    """A look of the critic that remembers which gradients it was asked for."""
+
+    asked: list[str] = field(default_factory=list)
+
+    def real_gradient(self) -> Tensor:
+        self.asked.append("real_gradient()")
+        return super().real_gradient()
+
+    def fake_gradient(self) -> Tensor:
+        self.asked.append("fake_gradient()")
+        return super().fake_gradient()
+
+    def gradient_at(self, x: Tensor, y: Tensor | None) -> Tensor:
+        self.asked.append("gradient_at()")
+        return super().gradient_at(x, y)
+
+
+def _watched(seen: CriticPass) -> _Watched:
+    return _Watched(**{part.name: getattr(seen, part.name) for part in fields(seen)})
+
+
+def _critic_pass(subject: Subject, spec: Spec, scale: float = 1.0) -> tuple[Bundle, _Watched]:
+    """New networks and a look of the critic, whose parameters are ``scale`` times as large as they are built."""
     config = subject.configuration(spec)
     if config is None:
         raise AssertionError(f"{subject} is refused with every pair of networks for {spec}; loosen its rules.")
@@ -157,52 +186,114 @@ def _critic_pass(subject: Subject, spec: Spec) -> tuple[Bundle, Regularizer, Cri
     real = session.stream.next()
     with torch.no_grad():
         fake = bundle.generate(len(real.x), real.y)
-    return bundle, bundle.regularizers[-1], bundle.critic_pass(real, Batch(fake.x.detach(), fake.y))
+        for parameter in bundle.disc.parameters():
+            parameter.mul_(scale)
+    return bundle, _watched(bundle.critic_pass(real, Batch(fake.x.detach(), fake.y)))
+
+
+def _next_penalty(reg: Regularizer, critic_pass: CriticPass) -> Tensor | None:
+    """Its next penalty, for which a lazy one counts some passes."""
+    for _ in range(_LAZY):
+        before = _memory(reg)
+        found = reg.penalty(critic_pass)
+        if found is not None or _memory(reg) == before:
+            return found
+    return None
+
+
+def _memory(reg: Regularizer) -> dict[str, object]:
+    """All that it may count with."""
+    plain = {name: repr(value) for name, value in vars(reg).items() if name not in _OF_MODULES}
+    return {**plain, **{name: value.tolist() for name, value in reg.state_dict().items()}}
 
 
 def does_something(subject: Subject) -> None:
     """It has a penalty, a constraint, or both."""
     target = type(subject.build(POINTS))
-    own = [getattr(target, name) is not getattr(Regularizer, name) for name in ("penalty", "project", "after_step")]
+    own = [name for name in ("penalty", "project", "after_step") if _overrides(target, name)]
+    subject.expect(own, "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)")
+    if own != ["penalty"]:
+        return
+    for scale in _SCALES:
+        bundle, critic_pass = _critic_pass(subject, IMAGES, scale)
+        reg = bundle.regularizers[-1]
+        before = _memory(reg)
+        if _next_penalty(reg, critic_pass) is not None or _memory(reg) != before:
+            return
+    subject.expect(False, "returns None from penalty() every time", "end penalty() in return; did you forget it?")
+
+
+def _overrides(target: type[Regularizer], name: str) -> bool:
+    return getattr(target, name) is not getattr(Regularizer, name)
+
+
+def asks_for_gradients_as_declared(subject: Subject) -> None:
+    """What takes the critic's gradient at samples has the trait NEEDS_SAMPLE_GRADIENTS."""
+    bundle, critic_pass = _critic_pass(subject, IMAGES)
+    if subject.kind == "loss":
+        if uses_real_unsaid(bundle.loss):
+            return  # told by a promise of its own
+        parts = bundle.regularizers[: len(bundle.loss.regularizers())]
+        bundle.loss.discriminator_terms(critic_pass)
+        bundle.loss.generator_terms(critic_pass)
+    else:
+        parts = bundle.regularizers[-1:]
+    for reg in parts:
+        _next_penalty(reg, critic_pass)
+    wanted = [*critic_pass.asked, *(f"the gradient at the {where}s" for reg in parts for where in reg.differentiates)]
+    declared = NEEDS_SAMPLE_GRADIENTS in subject.entry.component.traits_of(subject.choice.config, IMAGES)
     subject.expect(
-        any(own), "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)"
+        declared or not wanted,
+        f"uses {' and '.join(wanted[:1])} and does not declare the trait NEEDS_SAMPLE_GRADIENTS",
+        "add traits=(NEEDS_SAMPLE_GRADIENTS,) and rules=SAMPLE_GRADIENT_RULES, which refuse critics without such ones",
     )
 
 
 def has_a_finite_penalty(subject: Subject) -> None:
     """The penalty is a finite scalar, a gradient leads from it to the critic, and its random numbers are the run's."""
     for spec in (IMAGES, POINTS):
-        values: list[Tensor] = []
-        for _ in range(2):
-            bundle, reg, critic_pass = _critic_pass(subject, spec)
-            torch.manual_seed(len(values))  # the run's random numbers are critic_pass.rng
-            found = reg.penalty(critic_pass)
-            if found is None:
-                return
-            values.append(found)
-        penalty = values[-1]
-        subject.expect(is_scalar(penalty), f"returns a penalty of {_what(penalty)}, not a scalar", _MEAN)
-        subject.expect(torch.isfinite(penalty), f"has the penalty {penalty.item():g}", "look for a square root at zero")
+        teaches = True
+        for scale in _SCALES:  # one that starts at a limit is 0 for a small critic, and rightly teaches it nothing
+            penalty, grads = _penalty(subject, spec, scale)
+            if penalty is not None:
+                teaches = any(grad.count_nonzero() for grad in grads)
+                if teaches or penalty.count_nonzero():
+                    break
         subject.expect(
-            torch.equal(values[0], values[1]),
-            "has another penalty for the same seed",
-            "draw random numbers with generator=critic_pass.rng",
-        )
-        grads = _gradients(penalty, *bundle.disc.parameters())
-        subject.expect(
-            any(grad.count_nonzero() for grad in grads),
+            teaches,
             "has a penalty that teaches the critic nothing",
             "compute it from critic_pass's logits, or from critic_pass.gradient_at()",
         )
-        finite = all(torch.isfinite(grad).all() for grad in grads)
-        subject.expect(
-            finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0"
-        )
+
+
+def _penalty(subject: Subject, spec: Spec, scale: float) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """A penalty of a critic of this scale and its gradients, all of them finite; None without one."""
+    values: list[Tensor] = []
+    for _ in range(2):
+        bundle, critic_pass = _critic_pass(subject, spec, scale)
+        torch.manual_seed(len(values))  # the run's random numbers are critic_pass.rng
+        found = _next_penalty(bundle.regularizers[-1], critic_pass)
+        if found is None:
+            return None, ()
+        values.append(found)
+    penalty = values[-1]
+    subject.expect(is_scalar(penalty), f"returns a penalty of {_what(penalty)}, not a scalar", _MEAN)
+    subject.expect(torch.isfinite(penalty), f"has the penalty {penalty.item():g}", "look for a square root at zero")
+    subject.expect(
+        torch.equal(values[0], values[1]),
+        "has another penalty for the same seed",
+        "draw random numbers with generator=critic_pass.rng",
+    )
+    grads = _gradients(penalty, *bundle.disc.parameters())
+    finite = all(torch.isfinite(grad).all() for grad in grads)
+    subject.expect(finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0")
+    return penalty, grads
 
 
 def keeps_names_and_shapes(subject: Subject) -> None:
     """The constraint gives new tensors of the same names, shapes and types, and ``after_step`` puts them in place."""
-    bundle, reg, _ = _critic_pass(subject, IMAGES)
+    bundle, _ = _critic_pass(subject, IMAGES)
+    reg = bundle.regularizers[-1]
     parameters: dict[str, Tensor] = dict(bundle.disc.named_parameters())
     before = {name: value.detach().clone() for name, value in parameters.items()}
     project: Callable[[Any], dict[str, Tensor] | None] = reg.project
@@ -238,6 +329,13 @@ OF_LOSSES: Final = (
     pulls_logits_the_right_way,
     stays_finite_for_huge_logits,
     is_zero_sum_as_declared,
+    asks_for_gradients_as_declared,
     keeps_its_state,
 )
-OF_REGULARIZERS: Final = (does_something, has_a_finite_penalty, keeps_names_and_shapes, keeps_its_state)
+OF_REGULARIZERS: Final = (
+    does_something,
+    has_a_finite_penalty,
+    asks_for_gradients_as_declared,
+    keeps_names_and_shapes,
+    keeps_its_state,
+)

@@ -20,6 +20,8 @@ from ganzoo.testing.subject import SECTION_OF, Subject
 from ganzoo.testing.training import Session, noise
 
 _STEPS: Final = 2
+_LAZY_STEPS: Final = (5, 15)
+"""Steps before a run is saved and after it is resumed, together more than the usual 16 between two lazy penalties."""
 _REQUIRED: Final = ("loss_d", "loss_g")
 
 
@@ -27,25 +29,51 @@ def trains_with_every_loss_and_trainer(subject: Subject) -> None:
     """Two steps with each built-in loss and trainer (and those of its own package) that no rule refuses."""
     if subject.kind == "loss" and uses_real_unsaid(subject.build(POINTS)):
         return  # told by a promise of its own
-    specs = _tasks(subject)
-    trained = 0
-    for spec, settings in itertools.product(specs, _mixes(subject)):
+    configs = list(_configurations(subject))
+    alone = False  # whether it has trained with ganzoo's own components, which come first
+    for spec, config in sorted(configs, key=lambda each: len(subject.partners(each[1]))):
+        try:
+            _train(subject, config, spec)
+        except MissingError:
+            raise
+        except AssertionError as err:
+            _blame(subject, config, alone, err)
+            raise
+        except Exception as err:
+            _blame(subject, config, alone, err)
+            subject.expect(
+                False,
+                f"fails when it trains with {_words(config)} on {spec} ({_what(err)})",
+                "mend it, or refuse the combination by a Rule of the component",
+            )
+        alone = alone or not subject.partners(config)
+    subject.expect(configs, "is refused in every combination", "loosen its rules, or say specs= to checks_for()")
+
+
+def _configurations(subject: Subject) -> Iterator[tuple[Spec, RunConfig]]:
+    """The tasks, and the runs that no rule refuses: with ganzoo's own networks, and with those of its own recipe."""
+    for spec, settings in itertools.product(_tasks(subject), _mixes(subject)):
         config = subject.configuration(spec, **settings)
         if config is None:
             continue
-        trained += 1
-        try:
-            _train(subject, config, spec)
-        except (AssertionError, MissingError):
-            raise
-        except Exception as err:
-            subject.expect(
-                False,
-                f"fails when it trains with {_words(config)} on {spec} ({type(err).__name__}: "
-                f"{' '.join(str(err).split())})",
-                "mend it, or refuse the combination by a Rule of the component",
-            )
-    subject.expect(trained, "is refused in every combination", "loosen its rules, or say specs= to checks_for()")
+        yield spec, config
+        usual = next(subject.configurations(**settings))
+        if _words(usual) != _words(config) and not usual.plan(spec).broken_rules():
+            yield spec, usual
+
+
+def _blame(subject: Subject, config: RunConfig, alone: bool, err: Exception) -> None:
+    """Tell of a partner that does not ship with ganzoo, if the component trains well ``alone`` with those that do."""
+    partners = " and ".join(subject.partners(config))
+    subject.expect(
+        not (partners and alone),
+        f"trains with ganzoo's own components, but not beside the {partners} ({_what(err)})",
+        f"check the {partners} first, by itself",
+    )
+
+
+def _what(err: Exception) -> str:
+    return f"{type(err).__name__}: {' '.join(str(err).split())}"
 
 
 def _train(subject: Subject, config: RunConfig, spec: Spec) -> None:
@@ -142,23 +170,27 @@ def repeats_itself(subject: Subject) -> None:
 
 
 def resumes_exactly(subject: Subject) -> None:
-    """Three steps are one step, saved and resumed, and two more, bit by bit."""
+    """A run that is saved and resumed goes on bit by bit as if nothing had happened."""
+    if subject.kind == "loss" and uses_real_unsaid(subject.build(POINTS)):
+        return  # told by a promise of its own
+    before, after = _LAZY_STEPS if subject.kind == "regularizer" else (1, 2)
     straight, begun, resumed = (_session(subject, IMAGES) for _ in range(3))
-    straight.take(3)
-    begun.take(1)
+    straight.take(before + after)
+    begun.take(before)
     state = begun.state()
     odd = [name for name, value in state["trainer"].items() if not isinstance(value, torch.Tensor)]
     subject.expect(not odd, f"keeps what is no tensor in its state_dict ({', '.join(odd)})", "return tensors alone")
     resumed.restore(state)
-    resumed.take(2)
+    resumed.take(after)
     same = all(
         equal(one, other) for one, other in zip(straight.state()["modules"], resumed.state()["modules"], strict=True)
     )
-    subject.expect(
-        same,
-        "does not go on as if nothing had happened after a run is resumed",
-        "return every tensor that the next step depends on from state_dict(), and take it back in load_state_dict()",
+    remedy = (
+        "return every tensor that the next step depends on from state_dict(), and take it back in load_state_dict()"
+        if subject.kind == "trainer"
+        else "keep what it counts or remembers in a buffer (register_buffer), which is saved with the run"
     )
+    subject.expect(same, "does not go on as if nothing had happened after a run is resumed", remedy)
 
 
 OF_TRAINERS: Final = (reports_metrics, repeats_itself, resumes_exactly)

@@ -13,6 +13,7 @@ from ganzoo.api import Choice, Rule, Spec
 from ganzoo.config import SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.options import Option, options_of
+from ganzoo.plugins import HOME
 from ganzoo.registry import Entry, build, registry
 
 SPECS: Final = (
@@ -87,11 +88,24 @@ class Subject:
         return [entry.id for entry in found if entry.plugin.builtin or entry.plugin.dist == self.entry.plugin.dist]
 
     def configuration(self, spec: Spec, **settings: Any) -> RunConfig | None:
-        """The first run with this component for ``spec`` that no rule refuses."""
-        for config in self.configurations(**settings):
-            if not config.plan(spec).broken_rules():
-                return config
-        return None
+        """The first run with this component for ``spec`` that no rule refuses, with ganzoo's own partners if it can.
+
+        A partner of the same distribution may be faulty itself.
+        """
+        allowed = (c for c in self.configurations(**settings) if not c.plan(spec).broken_rules())
+        first = next(allowed, None)
+        if first is None or not self.partners(first):
+            return first
+        return next((config for config in allowed if not self.partners(config)), first)
+
+    def partners(self, config: RunConfig) -> list[str]:
+        """What ``config`` has beside this component that does not ship with ganzoo: ``generator acme/tiny``."""
+        chosen = (choice for _, choice, _ in config.sections() if choice is not None)
+        return [
+            f"{choice.component.kind} {choice.id}"
+            for choice in chosen
+            if choice.id.partition("/")[0] != HOME and choice.component != self.choice.component
+        ]
 
     def _tiny(self, config: RunConfig) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from typing import Final
 from ganzoo import __version__
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
+from ganzoo.plugins import HOME
 from ganzoo.registry import registry
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -39,6 +40,8 @@ def write_package(name: str, parent: Path) -> Path:
             f"{name!r} is no name for a plugin: use lower-case letters and digits, in words joined by dashes, such as "
             "tiny or my-critic."
         )
+    if name == HOME:
+        raise UsageError(f"{name!r} is the first half of the ids of ganzoo's own components; choose another name.")
     module = name.replace("-", "_")
     package = f"ganzoo_{module}"
     if importlib.util.find_spec(package) is not None:
