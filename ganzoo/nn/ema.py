@@ -7,7 +7,7 @@ import math
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.nn.contracts import Generator
 
@@ -66,9 +66,8 @@ class EMA:
         """Take the generator's present weights into the average."""
         if gen is not self._followed:
             self._follow(gen)
-        averaged, present = self._parameters
+        (averaged, mine), (present, its) = ((list(some), list(others)) for some, others in self._parameters)
         torch._foreach_lerp_(averaged, present, 1 - self.beta(images, batch_size))
-        mine, its = list[Tensor](), list[Tensor]()
         for own, other in zip(*self._buffers, strict=True):
             for name, value in other.items():
                 if value is None:
@@ -88,8 +87,17 @@ class EMA:
         """
         both = (self.module, gen)
         self._followed = gen
-        self._parameters = [list[Tensor](net.parameters()) for net in both]
+        self._parameters = [_by_type(net) for net in both]
         self._buffers = tuple([module._buffers for module in net.modules()] for net in both)
+
+
+def _by_type(net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """The parameters that can be averaged, and those that count something, say."""
+    found: tuple[list[Tensor], list[Tensor]] = [], []
+    for parameter in net.parameters():
+        whole = not (parameter.is_floating_point() or parameter.is_complex())
+        found[whole].append(parameter)
+    return found
 
 
 def _copied(gen: Generator) -> Generator:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganzoo.api import MIXES_SAMPLES
+from ganzoo.nn.buffers import unchanged_buffers
 
 
 def observed_traits(module: nn.Module) -> frozenset[str]:
@@ -20,10 +23,10 @@ def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
     """Whether the first or the last logit depends on another sample of the batch ``x [B, *shape]``, B at least 2.
 
     A copy of the critic is looked at, whose parameters are changed a little, lest a zero hides what it multiplies: by
-    its gradients while it trains, which must be zero, and by its values while it does not, where no random numbers are
-    in the way; these may differ by rounding, since a device need not add in the same order twice.
+    its gradients while it trains, which must be zero, and by its values, each time with the same random numbers and
+    buffers; these may differ by rounding, since a device need not add in the same order twice.
     """
-    random = torch.default_generator.get_state()
+    drawn, python, chance = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
     try:
         critic = copy.deepcopy(critic)
         rng = torch.Generator().manual_seed(0)
@@ -34,14 +37,26 @@ def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
         logits = critic.train()(x, y)
         firsts = torch.autograd.grad(logits[0], x, retain_graph=True)[0]
         lasts = torch.autograd.grad(logits[-1], x)[0]
-        critic.eval()
-        with torch.no_grad():
-            whole, first, last = critic(x, y), critic(_replaced(x, 0), y), critic(_replaced(x, len(x) - 1), y)
+        seen = bool(firsts[1:].count_nonzero() + lasts[:-1].count_nonzero())
+        return seen or any(_values_change(critic.train(mode), x.detach(), y) for mode in (True, False))
     finally:
-        torch.default_generator.set_state(random)
-    seen = firsts[1:].count_nonzero() + lasts[:-1].count_nonzero()
-    stayed = torch.stack((first[0], last[-1]))
-    return bool(seen) or not torch.allclose(stayed, whole[[0, -1]], rtol=1e-4, atol=1e-6)
+        torch.default_generator.set_state(drawn)
+        random.setstate(python)
+        np.random.set_state(chance)
+
+
+@torch.no_grad()
+def _values_change(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
+    """Whether the first or the last logit is another one where the rest of the batch is."""
+    logits = []
+    for batch in (x, _replaced(x, 0), _replaced(x, len(x) - 1)):
+        torch.default_generator.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        with unchanged_buffers(critic):
+            logits.append(critic(batch, y))
+    whole, first, last = logits
+    return not torch.allclose(torch.stack((first[0], last[-1])), whole[[0, -1]], rtol=1e-4, atol=1e-6)
 
 
 def _replaced(x: Tensor, kept: int) -> Tensor:

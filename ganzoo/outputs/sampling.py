@@ -16,6 +16,7 @@ from torch import Tensor
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.nn import Generator
+from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.contracts import prior_of
 from ganzoo.outputs.grids import PICTURES, grid, save_grid, save_picture, strips
 from ganzoo.outputs.source import Say, Source, open_source
@@ -38,9 +39,9 @@ def batches(gen: Generator, z: Tensor, labels: Tensor | None = None) -> Iterator
     for start in range(0, len(z), _BATCH):
         part = slice(start, start + _BATCH)
         y = None if labels is None else labels[part].to(device)
-        with torch.inference_mode():
+        with torch.no_grad(), unchanged_buffers(gen):  # it may be one that is being trained
             x = gen(z[part].to(device), y).float().cpu()
-        yield x.clone()  # outside of inference mode, so that callers may differentiate through it
+        yield x
 
 
 def samples(gen: Generator, n: int, seed: int = 0, labels: Tensor | None = None) -> Tensor:

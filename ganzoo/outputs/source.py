@@ -38,7 +38,7 @@ _MAX_SAMPLE: Final = 2**26
 _MAX_CLASSES: Final = 2**20
 _ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, nn.init.normal_}
+_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, Tensor.uniform_, nn.init.normal_}
 
 Say = Callable[[str], None]
 
@@ -224,27 +224,29 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
     Raises:
         GanzooError: the options make no network, or an absurdly large one.
     """
-    try:
-        with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device("meta"), _Undrawn():
-            network: nn.Module = build(choice, spec)
-    except GanzooError:
-        raise
-    except Exception as err:
-        reason = " ".join(str(err).split())[:200] or type(err).__name__
-        raise GanzooError(f"{choice.component.kind} {choice.id} cannot be built for {spec}: {reason}.") from err
-    return dict(network.state_dict())
+    for device in ("meta", "cpu"):  # the latter for networks that ask what numbers they have, and cannot on the former
+        try:
+            with torch.random.fork_rng(devices=[]), _few_parameters(2 * limit + 64), torch.device(device), _Undrawn():
+                network: nn.Module = build(choice, spec)
+                return dict(network.state_dict())
+        except GanzooError:
+            raise
+        except Exception as err:
+            failure = err
+    reason = " ".join(str(failure).split())[:200] or type(failure).__name__
+    raise GanzooError(f"{choice.component.kind} {choice.id} cannot be built for {spec}: {reason}.") from failure
 
 
 class _Undrawn(TorchFunctionMode):
-    """Weights on the ``meta`` device are not drawn: there is nothing to fill, and torch would load its compiler to try.
+    """Weights are not drawn: on the ``meta`` device there is nothing to fill, and torch would load its compiler to try.
 
-    Shapes do not depend on it.
+    Shapes do not depend on it, and memory that nobody fills, no system hands out.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _DRAWS and (drawn := args[0] if args else kwargs["tensor"]).is_meta:
-            return drawn
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
 
 

@@ -21,6 +21,7 @@ from ganzoo.registry import build
 
 _FEW: Final = 4
 """Samples that a critic is tried with."""
+_DEPENDS: Final = "its logits depend on other samples of the batch"
 _LAYOUTS: Final = {"contiguous": torch.contiguous_format, "channels-last": torch.channels_last}
 
 
@@ -69,19 +70,26 @@ def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
 
 def why_apart(choice: Choice, bundle: Bundle) -> str:
     """Why the critic must look at reals and fakes one after the other, in half a sentence; empty if it need not."""
-    disc, spec, device = bundle.disc, bundle.spec, bundle.precision.device
-    if MIXES_SAMPLES in choice.component.traits_of(choice.config, spec) | observed_traits(disc):
+    if MIXES_SAMPLES in choice.component.traits_of(choice.config, bundle.spec) | observed_traits(bundle.disc):
         return MIXING
     if bundle.shares_gradients:
         return "a penalty takes the gradient at one of them from their common pass"
+    mixing = _mixes(bundle)
+    if mixing is None:
+        return "whether it mixes samples could not be tried"
+    return _DEPENDS if mixing else ""
+
+
+def _mixes(bundle: Bundle) -> bool | None:
+    """Whether the critic's logits are seen to depend on other samples of the batch; None if that cannot be tried."""
+    spec, device = bundle.spec, bundle.precision.device
     rng = torch.Generator().manual_seed(derive_seed("apart"))
     x = (torch.rand(_FEW, *spec.shape, generator=rng) * 2 - 1).to(device)
     y = torch.arange(_FEW, device=device) % spec.num_classes if spec.num_classes else None
     try:
-        mixing = mixes_samples(disc, x, y)
+        return mixes_samples(bundle.disc, x, y)
     except Exception:  # a faulty network is told of by what checks contracts
-        return "whether it mixes samples could not be tried"
-    return "its logits depend on other samples of the batch" if mixing else ""
+        return None
 
 
 def check_what_was_built(plan: Plan, bundle: Bundle) -> None:
@@ -91,6 +99,8 @@ def check_what_was_built(plan: Plan, bundle: Bundle) -> None:
         UsageError: a rule refuses what was built.
     """
     observed = {"gen": observed_traits(bundle.gen), "disc": observed_traits(bundle.disc)}
+    if bundle.apart == _DEPENDS or (bundle.shares_gradients and _mixes(bundle) is True):
+        observed["disc"] |= {MIXES_SAMPLES}
     broken = dataclasses.replace(plan, observed=observed).broken_rules()
     if broken:
         raise UsageError(broken[0])

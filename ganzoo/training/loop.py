@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.data import Dataset, DataStream
 from ganzoo.nn import EMA, Generator, Trainer
+from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
@@ -273,14 +274,15 @@ class Session:
         self.observers.call("samples", run=self.run, step=self.step, images=images)
 
     @state.same_random()
-    @torch.inference_mode()
+    @torch.no_grad()
     def fixed_samples(self) -> Tensor:
         """The fixed latents through the averaged generator: ``[n, *shape]`` float32 on the CPU."""
         gen = self.averaged
         was_training = gen.training
         gen.eval()
         z, y = self.fixed
-        drawn: Tensor = gen(z, y)
+        with unchanged_buffers(gen):  # some keep count in evaluation, too
+            drawn: Tensor = gen(z, y)
         gen.train(was_training)
         return drawn.float().cpu()
 

@@ -7,8 +7,10 @@ needed.
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ def recomputed(function: Function, inputs: Sequence[Tensor], rng: torch.Generato
     Args:
         function: of tensors; it may differentiate inside.
         inputs: those that require a gradient get one.
-        rng: what it draws from, beside torch's default generators.
+        rng: what it draws from, beside torch's default generators, Python's and NumPy's.
     """
     found: tuple[Tensor, ...] = _Recomputed.apply(function, rng, *inputs)  # type: ignore[no-untyped-call]
     return found
@@ -77,17 +79,35 @@ def _leaves(values: Sequence[Tensor]) -> list[Tensor]:
     return [value.detach().requires_grad_(value.requires_grad) for value in values]
 
 
-def _draws(rng: torch.Generator) -> list[Tensor]:
-    """Where all generators stand that a step may draw from. On a GPU this is no reason to wait: the host knows."""
-    states = [rng.get_state(), torch.default_generator.get_state()]
-    if rng.device.type != "cpu":
-        states.append(torch.get_device_module(rng.device).get_rng_state())
-    return states
+class _Draws(NamedTuple):
+    """Where all generators stand that a step may draw from: its own, torch's, Python's and NumPy's."""
+
+    own: Tensor
+    host: Tensor
+    device: Tensor | None
+    python: Any
+    numpy: Any
 
 
-def _draw_from(rng: torch.Generator, states: Sequence[Tensor]) -> None:
+def _draws(rng: torch.Generator) -> _Draws:
+    """Where they stand now. On a GPU this is no reason to wait: the host knows."""
+    device = None if rng.device.type == "cpu" else torch.get_device_module(rng.device).get_rng_state()
+    numpy = sys.modules.get("numpy")  # what is not imported draws nothing
+    return _Draws(
+        rng.get_state(),
+        torch.default_generator.get_state(),
+        device,
+        random.getstate(),
+        None if numpy is None else numpy.random.get_state(),
+    )
+
+
+def _draw_from(rng: torch.Generator, draws: _Draws) -> None:
     """Let all generators stand where they stood."""
-    rng.set_state(states[0])
-    torch.default_generator.set_state(states[1])
-    for state in states[2:]:
-        torch.get_device_module(rng.device).set_rng_state(state)
+    rng.set_state(draws.own)
+    torch.default_generator.set_state(draws.host)
+    if draws.device is not None:
+        torch.get_device_module(rng.device).set_rng_state(draws.device)
+    random.setstate(draws.python)
+    if draws.numpy is not None:
+        sys.modules["numpy"].random.set_state(draws.numpy)

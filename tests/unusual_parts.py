@@ -1,0 +1,81 @@
+"""Networks that are right, and unlike ganzoo's own in some way that a run has to bear."""
+
+# mypy: disable-error-code="no-any-return"
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import torch
+from sound_parts import Critic, Net
+from torch import Tensor, nn
+
+from ganzoo.api import Component, Spec, hookimpl
+
+
+class Asking(Net):
+    """Asks what numbers it has while it is built."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.rates = [rate.item() for rate in torch.linspace(0, 0.1, 3)]
+
+
+class Orthogonal(Net):
+    """Has a parametrized layer that decomposes its weight while it is built."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.first = nn.utils.parametrizations.orthogonal(nn.Linear(6, 6))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(self.first(z), y)
+
+
+class Replacing(Net):
+    """Puts another tensor in the place of its buffer, in evaluation too."""
+
+    seen: Tensor
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.register_buffer("seen", torch.zeros(6))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        self.seen = 0.9 * self.seen + 0.1 * z.detach().mean(0)
+        return super().forward(z + self.seen, y)
+
+
+class Counting(Net):
+    """Has whole numbers among its parameters."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.order = nn.Parameter(torch.arange(6), requires_grad=False)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(z[:, self.order], y)
+
+
+class Centred(Critic):
+    """Takes the batch's mean away while it trains, by numbers and not by gradients."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.main[:-1](x)
+        return self.main[-1](h - h.detach().mean(0) if self.training else h).squeeze(1)
+
+
+class Chancy(Critic):
+    """Draws from Python's random numbers."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(x, y) * (1 + 0.1 * random.random())
+
+
+@hookimpl
+def ganzoo_components() -> Iterator[Component]:
+    for made in (Asking, Orthogonal, Replacing, Counting):
+        yield Component("generator", made.__name__.lower(), f"unusual_parts:{made.__name__}")
+    for critic in (Centred, Chancy):
+        yield Component("discriminator", critic.__name__.lower(), f"unusual_parts:{critic.__name__}")
