@@ -64,7 +64,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, wrap: Collec
     else:
         for row in cells:
             block = [(name, value) for name, value in zip(columns, row, strict=True) if value]
-            screen.print(_grid(("", "value"), block, ("value",), heads=False))
+            names = max(map(cell_len, columns)) > screen.width // 2
+            screen.print(_grid(("name", "value"), block, ("name", "value") if names else ("value",), heads=False))
             screen.print()
 
 

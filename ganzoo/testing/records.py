@@ -139,10 +139,11 @@ def is_listed_without_torch(subject: Subject) -> None:
     own = subject.entry.plugin.dist
     others = ",".join(sorted({plugin.dist for plugin in loaded() if not plugin.builtin} - {own}))
     values = {name: options.jsonable(value) for name, value in _given(subject).items()}
+    local = os.environ.get("GANZOO_PLUGINS", "")
     if subject.kind == "dataset":
-        heavy = _heavy_modules(others, subject.kind, subject.choice.id, json.dumps(values))
+        heavy = _heavy_modules(local, others, subject.kind, subject.choice.id, json.dumps(values))
     else:
-        heavy = _heavy_modules(others)
+        heavy = _heavy_modules(local, others)
     subject.expect(
         not heavy,
         f"makes every 'ganzoo --help' import {', '.join(heavy)}",
@@ -155,13 +156,17 @@ def _given(subject: Subject) -> dict[str, Any]:
 
 
 @cache
-def _heavy_modules(disabled: str, kind: str = "", name: str = "", values: str = "{}") -> list[str]:
+def _heavy_modules(local: str, disabled: str, kind: str = "", name: str = "", values: str = "{}") -> list[str]:
     """What a fresh Python has imported of the heavy modules after listing everything; one process a plugin."""
     path = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109
-    known = os.environ.get("GANZOO_DISABLE_PLUGINS", "")
+    off = ",".join(filter(None, (os.environ.get("GANZOO_DISABLE_PLUGINS", ""), disabled)))
     done = subprocess.run(
         [sys.executable, "-c", _LISTING, json.dumps([path, kind, name, json.loads(values), _HEAVY])],
-        env={**os.environ, "GANZOO_DISABLE_PLUGINS": ",".join(filter(None, (known, disabled)))},
+        env={
+            **os.environ,
+            "GANZOO_PLUGINS": local,
+            "GANZOO_DISABLE_PLUGINS": ",".join(filter(None, (known, disabled))),
+        },
         capture_output=True,
         text=True,
         check=False,

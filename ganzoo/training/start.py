@@ -152,7 +152,8 @@ def start(
                 try:
                     session.train()
                 except BaseException:
-                    if not resumed and together.rank == 0 and not session.step and not any(run.checkpoints.iterdir()):
+                    kept = session.step or run.lines() or any(run.checkpoints.iterdir())
+                    if not resumed and together.rank == 0 and not kept:
                         shutil.rmtree(run.path, ignore_errors=True)  # not even the first grid could be drawn
                     raise
     return run
