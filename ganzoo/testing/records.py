@@ -165,7 +165,7 @@ def _heavy_modules(local: str, disabled: str, kind: str = "", name: str = "", va
         env={
             **os.environ,
             "GANZOO_PLUGINS": local,
-            "GANZOO_DISABLE_PLUGINS": ",".join(filter(None, (known, disabled))),
+            "GANZOO_DISABLE_PLUGINS": off,
         },
         capture_output=True,
         text=True,
