@@ -182,3 +182,10 @@ def test_a_reader_of_the_log_that_goes_away_ends_no_run(tmp_path: Path) -> None:
     os.close(reader)
     assert process.wait(120) == 0
     assert checkpoint.step_of(checkpoint.newest_good(tmp_path / "r")) == 300
+
+
+def test_a_run_keeps_its_name_when_it_goes_on(tmp_path: Path) -> None:
+    run = train(tmp_path, **also({"run.steps": 1}))
+    with pytest.raises(UsageError, match=r"keeps its name when it is continued; leave --name other out"):
+        ganzoo.train(resume=run.path, steps=2, name="other")
+    assert ganzoo.train(resume=run.path, steps=2, name=run.path.name).path == run.path

@@ -249,6 +249,8 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
     old = resolve([saved])
     # Another component has other options: those of the saved one are passed over, and the change itself is named.
     new = resolve([dataclasses.replace(saved, optional=True), *layers])
+    if new.run.name not in (None, old.run.name, path.name):
+        raise UsageError(f"The run {path} keeps its name when it is continued; leave --name {new.run.name} out.")
     differing = changed(old, new)
     if differing:
         before, after = old.flat(), new.flat()
