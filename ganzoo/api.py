@@ -27,7 +27,7 @@ from typing import Any, Final, Literal, get_args
 
 from pluggy import HookimplMarker
 
-from ganzoo.errors import DivergedError, GanzooError, MissingError, UsageError, did_you_mean
+from ganzoo.errors import DivergedError, GanzooError, Interrupted, MissingError, UsageError, did_you_mean
 from ganzoo.launching import Job, Launcher, Outcome, Work
 from ganzoo.options import NoOptions, option
 
@@ -41,6 +41,7 @@ __all__ = [
     "Component",
     "DivergedError",
     "GanzooError",
+    "Interrupted",
     "Job",
     "Kind",
     "Launcher",

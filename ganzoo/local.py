@@ -32,7 +32,7 @@ def words(variable: str) -> list[str]:
 
 def place_of(value: str) -> str:
     """What tells a plugin from others, however it is named: the file that it is, or its module."""
-    return str(Path(value).expanduser().resolve()) if value.endswith(".py") else value.partition(":")[0]
+    return str(Path(value).expanduser().resolve()) if value.endswith(".py") else value
 
 
 def import_plugin(value: str) -> object:
@@ -89,9 +89,14 @@ def _is_installed(path: Path) -> bool:
     """
     near = {path.parent.resolve(), Path.cwd().resolve()}
     far = [entry for entry in sys.path if Path(entry).resolve() not in near]
-    found = [finder.find_spec(path.stem, far) for finder in sys.meta_path]
+    found = [finder.find_spec(path.stem, far) for finder in sys.meta_path if hasattr(finder, "find_spec")]
     origins = {Path(spec.origin).resolve() for spec in found if spec is not None and spec.origin is not None}
-    return any(near.isdisjoint(origin.parents) for origin in origins - _IMPORTED)
+    return any(_holder(origin) not in near for origin in origins - _IMPORTED)
+
+
+def _holder(origin: Path) -> Path:
+    """The folder in which Python found a module: beside its file, or beside its own folder."""
+    return origin.parent.parent if origin.stem == "__init__" else origin.parent
 
 
 def check_targets(plugin: object, components: Iterable[Component]) -> None:

@@ -139,7 +139,7 @@ def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:
     """Entry points of the group, then ``extra`` modules and files."""
     there = set()
     for entry in entry_points(group=GROUP):
-        there.add(place_of(entry.value))
+        there |= {entry.value, entry.value.partition(":")[0]}
         yield _Candidate(entry.name, *_origin(entry.dist), entry.value)
     for value in extra:
         path = Path(value).expanduser().absolute()

@@ -33,6 +33,26 @@ class Tardy(Net):
         return out
 
 
+class Patient(Net):
+    """Makes a buffer when it is first used, and knows how to take it back."""
+
+    seen: Tensor | None
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.register_buffer("seen", None)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.training and self.seen is None:
+            self.seen = z.detach().mean()
+        out: Tensor = super().forward(z)
+        return out
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *rest: object) -> None:
+        self.seen = state.get(f"{prefix}seen")
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
 class Column(Critic):
     """Forgets to squeeze."""
 
@@ -126,6 +146,7 @@ def plain(config: object) -> Spec:
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
     yield Component("generator", "flat", "faulty_parts:Flat")
+    yield Component("generator", "patient", "faulty_parts:Patient")
     yield Component("generator", "tardy", "faulty_parts:Tardy")
     yield Component("generator", "reed", "sound_parts:Net", traits=(CONDITIONAL,))
     yield Component("discriminator", "column", "faulty_parts:Column")

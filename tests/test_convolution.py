@@ -292,6 +292,9 @@ NARROW: dict[str, tuple[Any, tuple[int, ...]]] = {
     "in one dimension": (lambda: nn.Conv1d(16, 16, 3, 2, 1), (4, 16, 9)),
     "in one dimension, long": (lambda: nn.Conv1d(4, 8, 25, 4, 11), (2, 4, 64)),
     "from one dimension": (lambda: nn.ConvTranspose1d(16, 8, 5, 2, 2), (4, 16, 6)),
+    "patches": (lambda: nn.Conv2d(16, 32, 4, 4), (2, 16, 16, 16)),
+    "from patches": (lambda: nn.ConvTranspose2d(64, 16, (2, 4), (2, 4)), (2, 64, 8, 8)),
+    "valid": (lambda: nn.Conv2d(4, 8, 4, (1, 2), padding="valid"), (2, 4, 8, 4)),
     "in three": (lambda: nn.Conv3d(2, 4, 3, 2, 1), (2, 2, 5, 5, 5)),
     "from three": (lambda: nn.ConvTranspose3d(2, 4, 3, 2, 1, output_padding=1), (2, 2, 3, 3, 3)),
 }

@@ -68,6 +68,12 @@ def test_what_comes_too_late_to_be_read_back_is_told_at_the_first_look(tmp_path:
     assert not list((tmp_path / "it" / "checkpoints").glob("step-*"))
 
 
+def test_what_comes_late_and_is_taken_back_is_no_fault(tmp_path: Path) -> None:
+    settings = SMALL | {"gen": f"{MINE}/patient", "out": tmp_path, "steps": 4, "log_every": 1, "name": "it"}
+    ganzoo.train(resolve([Layer("test", settings)]))
+    assert ganzoo.train(resume=tmp_path / "it", steps=6).metrics()[-1]["step"] == 6
+
+
 def test_a_norm_over_a_batch_of_one_is_refused(tmp_path: Path) -> None:
     settings = SMALL | {"out": tmp_path, "batch_size": 1}
     for part in ("gen", "disc"):

@@ -50,7 +50,7 @@ def test_folders_and_files_that_look_like_a_mistake_are_told_of(
     left_out, parts = (record.getMessage() for record in caplog.records)
     assert left_out.endswith("are left out: 1 end in .avif, 2 end in .heic; convert them to PNG or JPEG.")
     assert "The folders Test, train of" in parts
-    assert f"name one of them ({tmp_path / 'Test'})" in parts
+    assert f"name one of them ({tmp_path / 'train'})" in parts
     caplog.clear()
     save(picture(), tmp_path / "cats" / "1.png")
     list_images(tmp_path / "train", labels=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -57,3 +59,22 @@ def test_a_broken_image_costs_nothing_of_what_was_done(
     assert "1 of 12 images was left out" in caplog.text
     assert not list(Path.cwd().glob(".copy.*.partial"))
     assert prepare("photos", "copy", "--size", "16", *size) == 2, "who would not skip it is told"
+
+
+def test_a_copy_that_leaves_images_out_is_not_taken_for_a_whole_one(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with zipfile.ZipFile("good.zip", "w") as archive:
+        for file in sorted(photos.iterdir()):
+            archive.write(file, file.name)
+        place = archive.infolist()[5].header_offset
+    data = bytearray(Path("good.zip").read_bytes())
+    data[place + 60] ^= 255
+    Path("used.zip").write_bytes(data)
+    assert prepare("used.zip", "copy", "--size", "16", "--on-bad-image", "skip") == 0
+    shutil.copy("good.zip", "used.zip")
+    assert prepare("used.zip", "copy", "--size", "16") == 2
+    assert "leaves 1 of them out, which could not be read when it was made" in capsys.readouterr().err
+    assert prepare("used.zip", "whole", "--size", "16") == 0
+    shutil.copy("good.zip", "moved.zip")
+    assert prepare("moved.zip", "whole", "--size", "16") == 0, "it is what a zip holds that counts"

@@ -66,6 +66,23 @@ class Centred(Critic):
         return self.main[-1](h - h.detach().mean(0) if self.training else h).squeeze(1)
 
 
+class Powered(Critic):
+    """Has a spectral norm whose vector is a parameter that forward() writes to, as an old implementation has it."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.u = nn.Parameter(torch.randn(5), requires_grad=False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        layer = self.main[1]
+        assert isinstance(layer, nn.Linear)
+        weight = layer.weight
+        if self.training:
+            v = weight.t() @ self.u
+            self.u.data = nn.functional.normalize(weight @ v, dim=0).detach()
+        return super().forward(x, y) / (1 + self.u.dot(weight.sum(1)).abs())
+
+
 class Chancy(Critic):
     """Draws from Python's random numbers."""
 
@@ -77,5 +94,5 @@ class Chancy(Critic):
 def ganzoo_components() -> Iterator[Component]:
     for made in (Asking, Orthogonal, Replacing, Counting):
         yield Component("generator", made.__name__.lower(), f"unusual_parts:{made.__name__}")
-    for critic in (Centred, Chancy):
+    for critic in (Centred, Chancy, Powered):
         yield Component("discriminator", critic.__name__.lower(), f"unusual_parts:{critic.__name__}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from ganzoo.data.roots import cache_home
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, Interrupted
 
 T = TypeVar("T")
 _LOG: Final = logging.getLogger("ganzoo")
@@ -66,6 +66,8 @@ class CacheFolder:
             return None
         try:
             found = reader(path)
+        except Interrupted:
+            raise
         except (GanzooError, OSError) as err:
             if _is_there(path):  # else another process cleared it
                 _LOG.warning("A file of the cache is damaged and %s again: %s", self.again, err)

@@ -41,6 +41,7 @@ COPY_RECORD: Final = "ganzoo-data.json"
 _HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|\Z))|__MACOSX(?=[/\\]|\Z))")
 """In a path, what macOS leaves beside files, and what begins with a dot."""
 _RULE: Final = f"{_HIDDEN.pattern} {' '.join(SUFFIXES)}"
+_LARGEST: Final = 2**63 - 1
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -184,7 +185,7 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
                             below.append(before + entry.name)
                     elif _is_image(entry.name):
                         found.append((before + entry.name, _state_of(entry)))
-                    elif entry.name.lower().endswith(_OTHERS):
+                    elif entry.name.lower().endswith(_OTHERS) and not _HIDDEN.search(entry.name):
                         others[entry.name.lower().rpartition(".")[2]] += 1
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM):
@@ -213,7 +214,8 @@ def _state_of(entry: os.DirEntry[str]) -> tuple[int, int, int]:
         state = entry.stat()
     except OSError:  # a link that leads nowhere; reading it will say so
         return -1, 0, 0
-    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+    # Some file systems have dates that 64 bits have not; which one it is does not matter here.
+    return state.st_size & _LARGEST, state.st_mtime_ns & _LARGEST, state.st_ctime_ns & _LARGEST
 
 
 def _digest(names: Iterable[str], state: bytes) -> str:
@@ -242,12 +244,15 @@ def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, 
     if len(classes) < 2:
         return None, ()
     if _SPLITS.issuperset(name.lower() for name in classes):
+        above = next(iter(folders.values()))[:shared]
+        known = [name for name in classes if name.lower().startswith("train")]
+        wanted = path.joinpath(*above, *(known or classes)[:1])
         _LOG.warning(
-            "The folders %s of %s look like parts of a data set, and are taken for its classes: name one of them "
-            "(%s), or set the option labels to false.",
+            "The folders %s of %s look like parts of a data set, and are taken for its classes: name one of them%s, or "
+            "set the option labels to false.",
             ", ".join(classes),
             path,
-            path / classes[0],
+            f" ({wanted})" if wanted.is_dir() else ", unpacked",
         )
     if None in tops:
         raise UsageError(

@@ -66,6 +66,7 @@ class Original:
         source: what it is and what is done to it, for the record: plain JSON values.
         digest: tells it from all others; empty if that is not known, and a stopped copy then begins anew.
         finish: called when all images were seen; may refuse them.
+        whole: whether no image is to be left out.
     """
 
     spec: Spec
@@ -76,6 +77,7 @@ class Original:
     source: Mapping[str, Any]
     digest: str = ""
     finish: Callable[[], None] = field(default=lambda: None)
+    whole: bool = False
 
 
 def from_files(
@@ -108,8 +110,9 @@ def from_files(
         np.array(files.labels, np.int64) if labelled else None,
         files.classes if labelled else (),
         source,
-        key_of(list=files.state, fit=decoders.fit) if files.state else "",
+        key_of(list=files.digest, fit=decoders.fit) if files.digest else "",
         finish,
+        whole=on_bad_image == "refuse",
     )
 
 
@@ -192,10 +195,15 @@ def prepare(
 
 def _same_as(out: Path, made: _Making) -> Copy:
     """The copy that is there already."""
-    if is_copy(out) and made.key and read_copy(out).source.get("key") == made.key:
-        return read_copy(out)
-    why = "was not made from the same images, or these have been touched since"
-    if not is_copy(out):
+    copy = read_copy(out) if is_copy(out) else None
+    left_out = 0 if copy is None else made.original.count - copy.count
+    if copy is not None and made.key and copy.source.get("key") == made.key:
+        if not (left_out and made.original.whole):
+            return copy
+        why = f"leaves {left_out} of them out, which could not be read when it was made"
+    elif copy is not None:
+        why = "was not made from the same images, or these have been touched since"
+    if copy is None:
         why = "is no prepared copy"
     elif not made.key:
         why = "nothing tells whether it was made from the same images"
@@ -233,6 +241,11 @@ class _Making:
         done = int(so_far[-1][-1]) + 1 if so_far else 0
         advance(done)
         try:
+            if original.whole and sum(map(len, so_far)) < done:
+                raise UsageError(
+                    f"{self.folder} holds an unfinished copy that leaves images out: remove it, or leave such images "
+                    "out again with --on-bad-image skip."
+                )
             for pixels, numbers in original.images(done):
                 start = 0
                 while start < len(pixels):

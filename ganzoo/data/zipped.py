@@ -209,9 +209,17 @@ def _unlzma(packed: bytes, member: Member, most: int) -> bytes:
     return lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(header + packed[9:], most)
 
 
+def _unzstd(packed: bytes, _: Member, most: int) -> bytes:
+    from compression import zstd  # type: ignore[import-not-found]  # comes with Python 3.14
+
+    unpacked: bytes = zstd.ZstdDecompressor().decompress(packed, most)
+    return unpacked
+
+
 _WAYS: Final[dict[int, Callable[[bytes, Member, int], bytes]]] = {
     zipfile.ZIP_STORED: lambda packed, *_: packed,
     zipfile.ZIP_DEFLATED: lambda packed, _, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
     zipfile.ZIP_BZIP2: _bunzip,
     zipfile.ZIP_LZMA: _unlzma,
+    93: _unzstd,
 }

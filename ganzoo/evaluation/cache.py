@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo.data.cache import CacheFolder
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, Interrupted, UsageError
 from ganzoo.files import json_digest
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class FeatureCache(CacheFolder):
             return False
         try:
             save_tensors(self.path(kind, key), tensors, {"digest": content_hash(tensors), "kind": kind, "key": key})
+        except Interrupted:
+            raise
         except GanzooError as err:
             _LOG.warning("Features are not kept for the next time: %s", err)
             return False

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Self, get_args
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, Interrupted
 
 FORMAT: Final = "ganzoo-eval/1"
 FILE: Final = "evaluations.jsonl"
@@ -156,6 +156,8 @@ def read_results(run: Path) -> list[Result]:
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             found.append(Result.from_dict(json.loads(line)))
+        except Interrupted:
+            raise
         except (ValueError, RecursionError, GanzooError):
             continue
     return found

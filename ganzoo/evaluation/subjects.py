@@ -189,7 +189,7 @@ def open_subject(
         raise MissingError(f"There is no run, export, folder or file of images at {path}.")
     if (path / CONFIG).is_file():
         return open_network(path, ema=ema, best=best, device=device, say=say)
-    if (path / SWEEP).is_file():
+    if _is_ours(path / SWEEP):
         raise UsageError(f"{path} is a sweep, which has many runs: name one of them, a folder in it.")
     if is_copy(path):
         return Arrays(path)

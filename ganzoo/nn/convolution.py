@@ -248,7 +248,7 @@ class ByMatrices:
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         """What the layer's class computes, and by it where matrices do not serve."""
         layer = self.layer
-        if self.guarded and args and narrow.is_narrow(layer, args[0]):
+        if self.guarded and args and narrow.is_doubtful(layer, args[0]):
             return narrow.carefully(layer, *args, **kwargs)
         simple = self.products and not kwargs and len(args) == 1 and isinstance(layer, Convolution)
         on = _served(layer, args[0], self.products) if simple else None  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
-"""Convolutions over few pixels, which torch computes wrong on CPUs in some arithmetics and layouts.
+"""Convolutions with strides that torch computes wrong on CPUs, in some precisions and layouts.
 
-Where strides are longer than 1 and a side is few pixels wide, the kernels of oneDNN (torch 2.13) read memory that
-nobody wrote: in bfloat16 with AMX, and with channels last in float32 too, with strides that differ. Convolutions of one
-dimension go to the same kernels, as images of one row. Contiguous float32 is right, and over so few pixels it costs
-next to nothing.
+Where a side is few pixels wide, the kernels of oneDNN (torch 2.13) read memory that nobody wrote: in bfloat16 with AMX,
+and with channels last in float32 too, with strides that differ. In bfloat16 they are wrong at any size where a kernel
+is no longer than its stride, as in patches side by side. Convolutions of one dimension go to the same kernels, as
+images of one row. Contiguous float32 is right, and over few pixels it costs next to nothing.
 """
 
 from __future__ import annotations
@@ -25,26 +25,30 @@ _WIDE: Final = 4
 """Pixels from which on a side of an image is no cause for concern: the least base of a pyramid of layers."""
 
 
-def is_narrow(layer: Convolution, x: Tensor) -> bool:
-    """Whether a layer with strides goes over so few pixels, in its input or in its result, in any direction.
+def is_doubtful(layer: Convolution, x: Tensor) -> bool:
+    """Whether a layer with strides goes over few pixels, in its input or in its result, in any direction.
 
-    Only images can be wide enough: the kernels for one and for three dimensions were seen to fail at any size.
+    Or whether, under autocast, none of its patches shares a pixel with the next. Only images can be wide enough: the
+    kernels for one and for three dimensions were seen to fail at any size.
     """
     dimensions = len(layer.kernel_size)
     if all(stride == 1 for stride in layer.stride) or x.dim() < dimensions + 1:
         return False
+    if torch.is_autocast_enabled("cpu") and any(
+        kernel <= stride != 1 for kernel, stride in zip(layer.kernel_size, layer.stride, strict=True)
+    ):
+        return True
     sides = [int(side) for side in x.shape[-dimensions:]]
     return dimensions != 2 or min(*sides, *_result(layer, sides)) < _WIDE
 
 
 def _result(layer: Convolution, sides: list[int]) -> list[int]:
     """The sides of what a layer makes of an input, but for an output size that is asked for."""
-    if isinstance(layer.padding, str):  # such layers have no strides
-        return sides
     found = []
     for axis, side in enumerate(sides):
         reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-        stride, padding = layer.stride[axis], int(layer.padding[axis])
+        # Of the words that may stand for the padding, strides go with "valid" alone, which is none.
+        stride, padding = layer.stride[axis], 0 if isinstance(layer.padding, str) else int(layer.padding[axis])
         if isinstance(layer, tuple(_TRANSPOSED)):
             found.append((side - 1) * stride - 2 * padding + reach + 1)
         else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ganzoo.api import MIXES_SAMPLES
-from ganzoo.nn.buffers import unchanged_buffers
 
 
 def observed_traits(module: nn.Module) -> frozenset[str]:
@@ -26,7 +26,7 @@ def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
     its gradients while it trains, which must be zero, and by its values, each time with the same random numbers and
     buffers; these may differ by rounding, since a device need not add in the same order twice.
     """
-    drawn, python, chance = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+    put_back = _random_kept(x.device)
     try:
         critic = copy.deepcopy(critic)
         rng = torch.Generator().manual_seed(0)
@@ -34,29 +34,53 @@ def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
             for p in critic.parameters():
                 p.add_(0.1 * torch.randn(p.shape, generator=rng, dtype=torch.float32).to(p))
         x = x.detach().requires_grad_()
-        logits = critic.train()(x, y)
+        logits = critic.train()(x, y)  # which may settle what it takes from its first batch
         firsts = torch.autograd.grad(logits[0], x, retain_graph=True)[0]
         lasts = torch.autograd.grad(logits[-1], x)[0]
         seen = bool(firsts[1:].count_nonzero() + lasts[:-1].count_nonzero())
         return seen or any(_values_change(critic.train(mode), x.detach(), y) for mode in (True, False))
     finally:
-        torch.default_generator.set_state(drawn)
-        random.setstate(python)
-        np.random.set_state(chance)
+        put_back()
 
 
 @torch.no_grad()
 def _values_change(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
-    """Whether the first or the last logit is another one where the rest of the batch is."""
+    """Whether the first or the last logit is another one where the rest of the batch is.
+
+    Each time a new copy is asked, with the same random numbers. If it answers otherwise to the same batch, chance is in
+    the way, and its values say nothing; so it is if they are not finite.
+    """
     logits = []
-    for batch in (x, _replaced(x, 0), _replaced(x, len(x) - 1)):
-        torch.default_generator.manual_seed(0)
+    for batch in (x, x, _replaced(x, 0), _replaced(x, len(x) - 1)):
+        torch.manual_seed(0)
         random.seed(0)
         np.random.seed(0)
-        with unchanged_buffers(critic):
-            logits.append(critic(batch, y))
-    whole, first, last = logits
-    return not torch.allclose(torch.stack((first[0], last[-1])), whole[[0, -1]], rtol=1e-4, atol=1e-6)
+        logits.append(copy.deepcopy(critic)(batch, y))
+    whole, again, first, last = logits
+    if not torch.equal(torch.isfinite(whole), torch.ones_like(whole, dtype=torch.bool)) or not _close(whole, again):
+        return False
+    return not _close(torch.stack((first[0], last[-1])), whole[[0, -1]])
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    """Up to rounding: a device need not add in the same order twice."""
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
+def _random_kept(device: torch.device) -> Callable[[], None]:
+    """Puts all random numbers back to where they are now."""
+    drawn, python, chance = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
+    module = None if device.type == "cpu" else torch.get_device_module(device)
+    there = None if module is None else module.get_rng_state()
+
+    def put_back() -> None:
+        torch.default_generator.set_state(drawn)
+        random.setstate(python)
+        np.random.set_state(chance)
+        if module is not None:
+            module.set_rng_state(there)
+
+    return put_back
 
 
 def _replaced(x: Tensor, kept: int) -> Tensor:

@@ -40,7 +40,7 @@ def batches(gen: Generator, z: Tensor, labels: Tensor | None = None) -> Iterator
         part = slice(start, start + _BATCH)
         y = None if labels is None else labels[part].to(device)
         with torch.no_grad(), unchanged_buffers(gen):  # it may be one that is being trained
-            x = gen(z[part].to(device), y).float().cpu()
+            x = gen(z[part].to(device), y).float().cpu().clone()  # it may be a view of a buffer
         yield x
 
 

@@ -38,7 +38,7 @@ _MAX_SAMPLE: Final = 2**26
 _MAX_CLASSES: Final = 2**20
 _ID: Final = re.compile(r"(?:([A-Za-z0-9][\w.-]*)/)?[a-z0-9][a-z0-9.-]*")
 _DISTRIBUTION: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
-_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, Tensor.uniform_, nn.init.normal_}
+_DRAWS: Final[set[Callable[..., Tensor]]] = {Tensor.normal_, nn.init.normal_}
 
 Say = Callable[[str], None]
 
@@ -238,15 +238,15 @@ def outline(choice: Choice, spec: Spec, *, limit: int) -> dict[str, Tensor]:
 
 
 class _Undrawn(TorchFunctionMode):
-    """Weights are not drawn: on the ``meta`` device there is nothing to fill, and torch would load its compiler to try.
+    """Weights on the ``meta`` device are not drawn: there is nothing to fill, and torch would load its compiler to try.
 
-    Shapes do not depend on it, and memory that nobody fills, no system hands out.
+    Shapes do not depend on it.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
+        if func in _DRAWS and (drawn := args[0] if args else kwargs["tensor"]).is_meta:
+            return drawn
         return func(*args, **kwargs)
 
 

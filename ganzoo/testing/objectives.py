@@ -152,6 +152,12 @@ def keeps_its_state(subject: Subject) -> None:
     check_safetensors(subject, first, fresh)
 
 
+def task_of(subject: Subject) -> Spec:
+    """A task that the component can be tried with: images with labels, unless its rules refuse them."""
+    tasks = (IMAGES, *subject.specs, POINTS)
+    return next((spec for spec in tasks if subject.configuration(spec) is not None), IMAGES)
+
+
 @dataclass
 class _Watched(CriticPass):
     """A look of the critic that remembers which gradients it was asked for."""
@@ -194,17 +200,18 @@ def _critic_pass(subject: Subject, spec: Spec, scale: float = 1.0) -> tuple[Bund
 def _next_penalty(reg: Regularizer, critic_pass: CriticPass) -> Tensor | None:
     """Its next penalty, for which a lazy one counts some passes."""
     for _ in range(_LAZY):
-        before = _memory(reg)
+        before = _memory(reg, critic_pass)
         found = reg.penalty(critic_pass)
-        if found is not None or _memory(reg) == before:
+        if found is not None or _memory(reg, critic_pass) == before:
             return found
     return None
 
 
-def _memory(reg: Regularizer) -> dict[str, object]:
-    """All that it may count with."""
+def _memory(reg: Regularizer, critic_pass: CriticPass) -> dict[str, object]:
+    """All that it may count with, or leave to chance."""
     plain = {name: repr(value) for name, value in vars(reg).items() if name not in _OF_MODULES}
-    return {**plain, **{name: value.tolist() for name, value in reg.state_dict().items()}}
+    rng = None if critic_pass.rng is None else critic_pass.rng.get_state().tolist()
+    return {**plain, **{name: value.tolist() for name, value in reg.state_dict().items()}, "rng": rng}
 
 
 def does_something(subject: Subject) -> None:
@@ -217,8 +224,8 @@ def does_something(subject: Subject) -> None:
     for scale in _SCALES:
         bundle, critic_pass = _critic_pass(subject, IMAGES, scale)
         reg = bundle.regularizers[-1]
-        before = _memory(reg)
-        if _next_penalty(reg, critic_pass) is not None or _memory(reg) != before:
+        before = _memory(reg, critic_pass)
+        if _next_penalty(reg, critic_pass) is not None or _memory(reg, critic_pass) != before:
             return
     subject.expect(False, "returns None from penalty() every time", "end penalty() in return; did you forget it?")
 
@@ -229,7 +236,8 @@ def _overrides(target: type[Regularizer], name: str) -> bool:
 
 def asks_for_gradients_as_declared(subject: Subject) -> None:
     """What takes the critic's gradient at samples has the trait NEEDS_SAMPLE_GRADIENTS."""
-    bundle, critic_pass = _critic_pass(subject, IMAGES)
+    task = task_of(subject)
+    bundle, critic_pass = _critic_pass(subject, task)
     if subject.kind == "loss":
         if uses_real_unsaid(bundle.loss):
             return  # told by a promise of its own
@@ -241,7 +249,7 @@ def asks_for_gradients_as_declared(subject: Subject) -> None:
     for reg in parts:
         _next_penalty(reg, critic_pass)
     wanted = [*critic_pass.asked, *(f"the gradient at the {where}s" for reg in parts for where in reg.differentiates)]
-    declared = NEEDS_SAMPLE_GRADIENTS in subject.entry.component.traits_of(subject.choice.config, IMAGES)
+    declared = NEEDS_SAMPLE_GRADIENTS in subject.entry.component.traits_of(subject.choice.config, task)
     subject.expect(
         declared or not wanted,
         f"uses {' and '.join(wanted[:1])} and does not declare the trait NEEDS_SAMPLE_GRADIENTS",

@@ -15,7 +15,7 @@ from ganzoo.data import Dataset
 from ganzoo.errors import MissingError
 from ganzoo.registry import build
 from ganzoo.testing.networks import equal
-from ganzoo.testing.objectives import IMAGES, POINTS, is_scalar, uses_real_unsaid
+from ganzoo.testing.objectives import IMAGES, POINTS, is_scalar, task_of, uses_real_unsaid
 from ganzoo.testing.subject import SECTION_OF, Subject
 from ganzoo.testing.training import Session, noise
 
@@ -174,7 +174,7 @@ def resumes_exactly(subject: Subject) -> None:
     if subject.kind == "loss" and uses_real_unsaid(subject.build(POINTS)):
         return  # told by a promise of its own
     before, after = _LAZY_STEPS if subject.kind == "regularizer" else (1, 2)
-    straight, begun, resumed = (_session(subject, IMAGES) for _ in range(3))
+    straight, begun, resumed = (_session(subject, task_of(subject)) for _ in range(3))
     straight.take(before + after)
     begun.take(before)
     state = begun.state()

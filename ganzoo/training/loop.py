@@ -220,7 +220,7 @@ class Session:
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
-        check_nothing_came_late(self.run.config, self.bundle, self._names)
+        self._names = check_nothing_came_late(self.run.config, self.bundle, self._names)
         if self._suspects:  # not finite from the start, and so perhaps never
             still = not_finite(self.run.config, self.bundle, self.trainer)
             for place in self._suspects.keys() & still.keys():
@@ -282,9 +282,9 @@ class Session:
         gen.eval()
         z, y = self.fixed
         with unchanged_buffers(gen):  # some keep count in evaluation, too
-            drawn: Tensor = gen(z, y)
+            drawn: Tensor = gen(z, y).float().cpu().clone()  # it may be a view of a buffer
         gen.train(was_training)
-        return drawn.float().cpu()
+        return drawn
 
     def save(self, *, due: bool = False) -> str:
         """Write a checkpoint; a disk that fails is said, and what it said is returned in all processes.

@@ -22,6 +22,7 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
+from ganzoo.registry import build
 
 _BATCH = 4
 _TAKEN = frozenset({"loss", "loss_d", "loss_g", "d_real", "d_fake", "step", "images", "seconds", "steps_per_second"})
@@ -74,19 +75,36 @@ def saved_names(config: RunConfig, bundle: Bundle) -> list[frozenset[str]]:
     return [frozenset(module.state_dict()) for _, module in _parts(config, bundle)]
 
 
-def check_nothing_came_late(config: RunConfig, bundle: Bundle, before: Sequence[frozenset[str]]) -> None:
+def check_nothing_came_late(
+    config: RunConfig, bundle: Bundle, before: Sequence[frozenset[str]]
+) -> list[frozenset[str]]:
     """Refuse a module that has begun to save more than :func:`saved_names` told before its first step.
 
+    Returns:
+        What they save now.
+
     Raises:
-        GanzooError: one does; a new one, into which a checkpoint is read, would not have it.
+        GanzooError: one does, and a new one does not take it back.
     """
     for (choice, module), names in zip(_parts(config, bundle), before, strict=True):
         late = sorted(module.state_dict().keys() - names)
-        if late:
-            remedy = "make it in __init__, with persistent=False if it need not be kept"
-            raise faulty(
-                choice, f"makes {late[0]!r} in forward(), and no checkpoint with it could be read back", remedy
-            )
+        if late and not _takes_back(choice, module, bundle.spec):
+            does = f"makes {late[0]!r} in forward(), and no checkpoint with it could be read back"
+            raise faulty(choice, does, "make it in __init__, with persistent=False if it need not be kept")
+    return saved_names(config, bundle)
+
+
+def _takes_back(choice: Choice, module: nn.Module, spec: Spec) -> bool:
+    """Whether a new module of the kind reads the state of one; as it may do in a way of its own."""
+    with torch.random.fork_rng(devices=[]):
+        fresh: nn.Module = build(choice, spec)
+    if type(fresh) is not type(module):
+        return True  # a part of the component, which cannot be built by itself
+    try:
+        fresh.load_state_dict(module.state_dict())
+    except RuntimeError:
+        return False
+    return True
 
 
 def _parts(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:

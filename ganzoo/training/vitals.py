@@ -151,10 +151,10 @@ def _push(loss: Loss, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(labels: Tensor) -> Tensor | None:
-    """Which of all pairs of samples, in the order of ``pdist``, are of one class; None if there are no such pairs."""
+    """Numbers of the pairs of samples of one class, in the order of ``pdist``; None if there are no such pairs."""
     first, second = torch.triu_indices(len(labels), len(labels), 1, device=labels.device)
-    same = labels[first] == labels[second]
-    return same if bool(same.any()) else None
+    same = (labels[first] == labels[second]).nonzero().squeeze(1)
+    return same if len(same) else None
 
 
 def _weights(module: nn.Module) -> list[Tensor]:

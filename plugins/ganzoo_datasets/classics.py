@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.api import MissingError, Spec
+from ganzoo.api import Interrupted, MissingError, Spec
 from ganzoo.data import ArrayDataset, Augment, ImageFiles, decode_images, download, download_root, resize, search_roots
 from ganzoo.data.fetch import has_digest
 from ganzoo_datasets import CelebaConfig, StoredConfig
@@ -77,7 +77,7 @@ class Celeba(ArrayDataset):
         announce("CelebA (1.4 GB)", "its authors' Google Drive", target)
         try:
             return torchvision_dataset("CelebA", target, download=True, **arguments)
-        except MissingError:
+        except (Interrupted, MissingError):
             raise
         except Exception as err:
             raise missing("CelebA", roots, advice, err) from err

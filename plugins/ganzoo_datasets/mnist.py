@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.api import MissingError, Spec
+from ganzoo.api import Interrupted, MissingError, Spec
 from ganzoo.data import ArrayDataset, Augment, Batch, SampledDataset, download_root, resize, search_roots, to_unit
 from ganzoo_datasets import StackedConfig, StoredConfig
 from ganzoo_datasets.fetching import download_idx, missing
@@ -94,7 +94,7 @@ def _download(
         raise missing(folder, roots, f"{advice}, or allow the download")
     try:
         download_idx(folder, target, names)
-    except MissingError:
+    except (Interrupted, MissingError):
         raise
     except Exception as err:
         raise missing(folder, roots, advice, err) from err

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ganzoo.api import Spec, UsageError
+from ganzoo.api import Interrupted, Spec, UsageError
 from ganzoo.data.npz import ArrayHeader, array_header, array_names
 from ganzoo_datasets import NpzConfig
 
@@ -204,6 +204,8 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except MemoryError:
         raise UsageError(f"{path} does not fit into memory; leave some samples out, or store them as uint8.") from None
+    except Interrupted:
+        raise
     except Exception as err:  # numpy evaluates a header as Python does, and raises whatever that raises
         reason = " ".join(str(err).split()) or type(err).__name__
         raise UsageError(f"{path} cannot be read as an .npz ({reason}): save it anew with numpy.savez.") from err

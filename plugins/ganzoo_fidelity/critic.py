@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import ganzoo
-from ganzoo.api import Spec, UsageError
+from ganzoo.api import Interrupted, Spec, UsageError
 from ganzoo.data import resample, to_unit, weights_digest
 from ganzoo.nn import Extractor, Features
 from ganzoo_fidelity import DiscriminatorConfig
@@ -47,6 +47,8 @@ class DiscriminatorFeatures(Extractor):
         try:
             with torch.inference_mode():
                 self.dim = self.network.features(torch.zeros(1, *self.shape)).shape[1]
+        except Interrupted:
+            raise
         except Exception as err:
             raise UsageError(
                 f"The discriminator of {config.run} gives no features of an image without a label "
