@@ -6,6 +6,7 @@ two blocks of bytes until the zip changes, and whoever decodes a member is told 
 
 from __future__ import annotations
 
+import importlib
 import io
 import struct
 import threading
@@ -210,9 +211,7 @@ def _unlzma(packed: bytes, member: Member, most: int) -> bytes:
 
 
 def _unzstd(packed: bytes, _: Member, most: int) -> bytes:
-    from compression import zstd  # type: ignore[import-not-found]  # comes with Python 3.14
-
-    unpacked: bytes = zstd.ZstdDecompressor().decompress(packed, most)
+    unpacked: bytes = importlib.import_module("compression.zstd").ZstdDecompressor().decompress(packed, most)
     return unpacked
 
 
@@ -221,5 +220,5 @@ _WAYS: Final[dict[int, Callable[[bytes, Member, int], bytes]]] = {
     zipfile.ZIP_DEFLATED: lambda packed, _, most: zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most),
     zipfile.ZIP_BZIP2: _bunzip,
     zipfile.ZIP_LZMA: _unlzma,
-    93: _unzstd,
+    93: _unzstd,  # from Python 3.14 on
 }
