@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(Any|Callable|Iterable|Iterator|Literal|Mapping|Module|Optimizer|Path|Sequence|Tensor)"),
     (r"py:.*", r"ganzoo\.(config|errors|options|registry|settings|training)\b.*"),
     (r"py:.*", r"ganzoo\.(data|nn|testing)\.\w+\.\w+"),
-    (r"py:.*", r"(DownloadError|Spec\.pyramid|ganzoo\.testing\.SPECS)"),
+    (r"py:.*", r"(Array|DownloadError|Spec\.pyramid|ganzoo\.testing\.SPECS)"),
 ]
 _OUTSIDE = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
 _TWO_NAMES = re.compile(r"^(\s+)(\w+), (\w+)(: .*)$")

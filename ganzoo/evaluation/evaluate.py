@@ -112,7 +112,7 @@ def evaluate(
     Raises:
         UsageError: the request does not fit, or there are too few samples.
         MissingError: the subject, the data, the weights or the device is not there.
-        UnkeptError: everything was computed, and cannot be kept or drawn; it has the result.
+        GanzooError: all was computed, and cannot be kept or drawn; the error has it as ``result``.
         GanzooError: something is damaged, or the samples are not finite.
     """
     begun = time.monotonic()
