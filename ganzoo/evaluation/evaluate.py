@@ -112,8 +112,8 @@ def evaluate(
     Raises:
         UsageError: the request does not fit, or there are too few samples.
         MissingError: the subject, the data, the weights or the device is not there.
-        GanzooError: all was computed, and cannot be kept or drawn; the error has it as ``result``.
-        GanzooError: something is damaged, or the samples are not finite.
+        GanzooError: something is damaged, or the samples are not finite; or all was computed and cannot be kept or
+            drawn, and the error has it as ``result``.
     """
     begun = time.monotonic()
     wanted = metrics_named(metrics) if metrics else None
