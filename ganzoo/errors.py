@@ -92,8 +92,9 @@ def of_the_machine(err: BaseException) -> str | None:
 
 def of_a_path(err: BaseException) -> str | None:
     """A sentence for a path that the system does not let us use; None for every other error."""
-    cause = _OF_PATHS.get(err.errno or 0) if isinstance(err, OSError) and err.filename is not None else None
-    return None if cause is None else f"{err.filename} cannot be used: {cause}"  # type: ignore[attr-defined]
+    if not isinstance(err, OSError) or err.filename is None or err.errno not in _OF_PATHS:
+        return None
+    return f"{err.filename} cannot be used: {_OF_PATHS[err.errno]}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

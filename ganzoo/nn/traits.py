@@ -23,8 +23,7 @@ def mixes_samples(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
     """Whether the first or the last logit depends on another sample of the batch ``x [B, *shape]``, B at least 2.
 
     A copy of the critic is looked at, whose parameters are changed a little, lest a zero hides what it multiplies: by
-    its gradients while it trains, which must be zero, and by its values, each time with the same random numbers and
-    buffers; these may differ by rounding, since a device need not add in the same order twice.
+    its gradients while it trains, which must be zero, and by its values in both modes, which may differ by rounding.
     """
     put_back = _random_kept(x.device)
     try:
@@ -57,7 +56,7 @@ def _values_change(critic: nn.Module, x: Tensor, y: Tensor | None) -> bool:
         np.random.seed(0)
         logits.append(copy.deepcopy(critic)(batch, y))
     whole, again, first, last = logits
-    if not torch.equal(torch.isfinite(whole), torch.ones_like(whole, dtype=torch.bool)) or not _close(whole, again):
+    if not torch.isfinite(whole).all() or not _close(whole, again):
         return False
     return not _close(torch.stack((first[0], last[-1])), whole[[0, -1]])
 
@@ -68,7 +67,7 @@ def _close(one: Tensor, other: Tensor) -> bool:
 
 
 def _random_kept(device: torch.device) -> Callable[[], None]:
-    """Puts all random numbers back to where they are now."""
+    """A function that lets all generators stand where they stand now: torch's, the device's, Python's and NumPy's."""
     drawn, python, chance = torch.default_generator.get_state(), random.getstate(), np.random.get_state()
     module = None if device.type == "cpu" else torch.get_device_module(device)
     there = None if module is None else module.get_rng_state()
