@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from broken_parts import Stepper
+from broken_parts import Once, Stepper
 from sound_parts import Critic, Drawn, Net, Sound, images
 from torch import Tensor
 
@@ -31,22 +31,11 @@ class Sure(Critic):
         return torch.sigmoid(super().forward(x))
 
 
-class _Once(torch.autograd.Function):
-    @staticmethod
-    def forward(_: Any, logits: Tensor) -> Tensor:
-        return logits * 1
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(_: Any, grad: Tensor) -> Tensor:
-        return grad
-
-
 class LastOnce(Critic):
     """Has a last layer that can be differentiated once."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return _Once.apply(super().forward(x))
+        return Once.apply(super().forward(x))
 
 
 class Steepness(Sound):

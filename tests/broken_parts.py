@@ -183,7 +183,9 @@ class Normed(Critic):
         self.main.insert(2, nn.BatchNorm1d(5))
 
 
-class _Once(torch.autograd.Function):
+class Once(torch.autograd.Function):
+    """Changes nothing, and can be differentiated once."""
+
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:
         return x * 1
@@ -198,7 +200,7 @@ class OnceOnly(Critic):
     """Can be differentiated once."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(_Once.apply(x))
+        return super().forward(Once.apply(x))
 
 
 class Listed(Sound):
