@@ -65,7 +65,7 @@ def test_the_metrics_that_a_sweep_knows_are_those_that_there_are() -> None:
         (f"{TINY} --eval.features inception", "judged as they are: leave --eval.features out."),
         (f"{TINY} --eval.against nope", "There is no dataset 'nope'."),
         (f"{TINY} --eval.against ./nope", "There is no data set, folder or file './nope'."),
-        (f"{TINY} --eval.against ring:test", "has no option 'split'"),
+        (f"{TINY} --eval.against ring:test", "has no splits; leave ':test' out"),
         (f"{IMAGES} --eval.against mnist:nope", "Option 'split' of dataset 'mnist' must be"),
         (f"{TINY} --eval.samples 1", "Invalid value for '--eval.samples'"),
         (f"{TINY} --metric fid", "The metric fid is for images, and the data set ring has points"),

@@ -39,3 +39,19 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
             raise UsageError(f"{flag} takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
         return {"data": name, "data.path": str(path.absolute()) if str(path).startswith("~") else value}
     return {"data": value}
+
+
+def reference_settings(value: str, flag: str) -> tuple[str, dict[str, str]]:
+    """Data set and options that ``value`` stands for: ``mnist:test``, or a path (which may have a colon of its own).
+
+    Raises:
+        UsageError: there is no such data set, folder, file or split.
+    """
+    name, colon, split = value.rpartition(":")
+    if colon and not Path(value).expanduser().exists():
+        entry = registry().get("dataset", name)
+        if "split" not in {option.name for option in entry.options}:
+            raise UsageError(f"The data set {name!r} has no splits; leave ':{split}' out.")
+        return name, {"split": split}
+    settings = data_settings(value, flag)
+    return settings["data"], {"path": settings["data.path"]} if "data.path" in settings else {}

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from ganzoo.api import CONDITIONAL
 from ganzoo.config import RunConfig
-from ganzoo.data.naming import data_settings
+from ganzoo.data.naming import reference_settings
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.registry import registry
 
@@ -64,18 +64,11 @@ def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig
     if "features" in asked:
         registry().get("extractor", asked["features"])
     if "against" in asked:
-        _check_against(asked["against"])
+        name, options = reference_settings(asked["against"], "--eval.against")
+        registry().choose("dataset", name, options)
     if "features" in asked or metrics:
         for config in configs:
             _check_run(config, metrics, features="features" in asked)
-
-
-def _check_against(against: str) -> None:
-    name, colon, split = against.rpartition(":")
-    if colon and not Path(against).expanduser().exists():
-        registry().choose("dataset", name, {"split": split})
-    else:
-        registry().get("dataset", data_settings(against, "--eval.against")["data"])
 
 
 def _check_run(config: RunConfig, metrics: Iterable[str], *, features: bool) -> None:

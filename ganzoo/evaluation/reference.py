@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ganzoo.api import Choice, Spec
 from ganzoo.data import Dataset, GaussianMixture
-from ganzoo.data.naming import data_settings
+from ganzoo.data.naming import reference_settings
 from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
 from ganzoo.errors import UsageError
@@ -103,7 +103,7 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
             return None
         name, options = str(subject.data["name"]), {k: v for k, v in subject.data.items() if k != "name"}
     else:
-        name, options = _asked(against)
+        name, options = reference_settings(against, "--against")
         if name in ("folder", "npz"):
             found = open_real(Path(options["path"]))
             _check(found.spec, subject.spec, against, _resized(found, subject.spec, against))
@@ -123,18 +123,6 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
 def reference_of(choice: Choice, dataset: Dataset) -> Reference:
     """The reference that a data set is, which is built already."""
     return Reference(_title(choice), dataset, choice.component.extractor)
-
-
-def _asked(against: str) -> tuple[str, dict[str, Any]]:
-    """Component and options: ``mnist:test``, or a path (which may have a colon of its own)."""
-    name, colon, split = against.rpartition(":")
-    if colon and not Path(against).expanduser().exists():
-        entry = registry().get("dataset", name)
-        if "split" not in {option.name for option in entry.options}:
-            raise UsageError(f"The data set {name!r} has no splits; leave ':{split}' out.")
-        return name, {"split": split}
-    settings = data_settings(against, "--against")
-    return settings["data"], {"path": settings["data.path"]} if "data.path" in settings else {}
 
 
 def _fitted(name: str, options: Mapping[str, Any], wanted: Spec) -> Choice:
