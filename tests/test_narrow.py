@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ganzoo.nn import convolution
 
 PRECISIONS = {"fp32": 1e-4, "bf16": 0.2}
-"""Largest error of a result, by its norm. Few products cancel to 7 % in bfloat16; what torch computes wrong is off by 40 %
-and more."""
+"""Largest error of a result, by its norm. Few products cancel to 7 % in bfloat16; what torch computes wrong is off by
+40 % and more."""
 
 
 def both(low: int, high: int) -> st.SearchStrategy[tuple[int, int]]:
