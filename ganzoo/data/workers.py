@@ -212,23 +212,23 @@ def _held_signals() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _numbers())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ignored())
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _numbers() -> list[signal.Signals]:
+def _ignored() -> list[signal.Signals]:
     return [signal.Signals[name] for name in _IGNORED if hasattr(signal, name)]
 
 
 def _settle_in() -> None:
     """What a new process does first."""
-    for number in _numbers():
+    for number in _ignored():
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _numbers())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ignored())
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
