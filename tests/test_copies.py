@@ -202,7 +202,8 @@ def test_a_copy_that_was_stopped_goes_on_to_the_same_bytes(photos: Path) -> None
 def wait_for(pattern: str, size: int = 0) -> None:
     """Until there is a file of such a name, of that size at least."""
     deadline = time.monotonic() + 60
-    while not any(path.stat().st_size >= size for path in Path().glob(pattern)) and time.monotonic() < deadline:
+    while not any(path.stat().st_size >= size for path in Path().glob(pattern)):
+        assert time.monotonic() < deadline, f"no {pattern} came"
         time.sleep(0.01)
 
 
@@ -217,7 +218,8 @@ def test_a_signal_loses_no_image_of_a_file_that_is_not_full(photos: Path, name: 
     assert main(["data", "prepare", "many", "whole", *line]) == 0
     program = [sys.executable, "-m", "ganzoo", "data", "prepare", "many", "parts", *line]
     stopped = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
-    wait_for(".parts.*.partial/.images-00000.*.tmp", size=2**16)
+    # Decoding hands over 32 images, 400 kB, at a time: of these, the first must be in the file as a whole.
+    wait_for(".parts.*.partial/.images-00000.*.tmp", size=2**20)
     stopped.send_signal(getattr(signal, name))
     said = stopped.communicate()[1]
     assert stopped.returncode == 128 + getattr(signal, name), said
