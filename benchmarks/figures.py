@@ -143,6 +143,17 @@ def quality_tables(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             cells = (f"{row['contender']}: {row['what']}", f"{row['mean']:.3f}", deviation, ratio)
             yield "| " + " | ".join(cells) + f" | {row['steps']:,} | {row['seeds']} |"
         yield ""
+        yield from _elsewhere(each["table"])
+
+
+def _elsewhere(table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Which seeds of which contenders another machine trained."""
+    which: dict[str, list[str]] = {}
+    for row in table:
+        for seed, machine in row["elsewhere"]:
+            which.setdefault(name_of(machine), []).append(f"{row['contender']} with seed {seed}")
+    for name, those in which.items():
+        yield from [f"Trained on another machine, {name}: {', '.join(those)}.", ""]
 
 
 @dataclass(frozen=True)

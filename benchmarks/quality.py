@@ -1,10 +1,10 @@
 """Quality per minute: ganzoo's presets and the common scripts, all given the same time, scored the same way.
 
 ``GANZOO_DATA=... python benchmarks/quality.py --seconds 300 --seeds 3 --json quality.json`` trains every contender with
-every seed, one after the other. What is done is in the file; the same command goes on with what is missing. Time is
-that of training, data included, without imports and starts; a preset whose steps are done earlier takes no more.
-Samples are 10,000 and are scored by the Frechet distance of ``digit-cnn`` to the reference of the data: MNIST's test
-set, or the digits.
+every seed, one after the other. What is done is in the file; the same command goes on with what is missing, and notes
+the machine where that is another than the file began on. Time is that of training, data included, without imports and
+starts; a preset whose steps are done earlier takes no more. Samples are 10,000 and are scored by the Frechet distance
+of ``digit-cnn`` to the reference of the data: MNIST's test set, or the digits.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from measure import machine
 from tutorials.contenders import SCRIPTS
 
@@ -121,7 +122,9 @@ def run(command: Sequence[str]) -> str:
 
 
 def table(found: Sequence[Mapping[str, Any]], data: str) -> list[dict[str, Any]]:
-    """Each contender's mean and standard deviation over seeds, and its ratio to the best script's mean."""
+    """Each contender's mean and standard deviation over seeds, its ratio to the best script's mean, and the seeds that
+    were trained on another machine than that of the file, with what that is.
+    """
     rows = []
     for name, what in contenders(data).items():
         mine = [each for each in found if (each["contender"], each["settings"]) == (name, settings_of(name, data))]
@@ -137,6 +140,7 @@ def table(found: Sequence[Mapping[str, Any]], data: str) -> list[dict[str, Any]]
                     "steps": steps,
                     "mean": statistics.mean(values),
                     "std": deviation,
+                    "elsewhere": [(each["seed"], each["machine"]) for each in mine if "machine" in each],
                 }
             )
     best = min((row["mean"] for row in rows if row["contender"] in SCRIPTS), default=None)
@@ -161,8 +165,6 @@ def opened(file: Path | None, asked: Asked) -> dict[str, Any]:
     Raises:
         SystemExit: it holds something else.
     """
-    import torch
-
     settings = {"data": asked.data, "seconds": asked.seconds, "samples": asked.samples, "device": asked.device}
     if file is not None and file.exists():
         saved: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -189,7 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = [name for name in wanted if name not in known]
     if unknown:
         parser.error(f"there is no contender {unknown[0]!r}; there are {', '.join(known)}")
-    kept = opened(parsed.json, asked)
+    kept, here = opened(parsed.json, asked), machine.facts(torch.device(asked.device))
     done = {(each["contender"], each["settings"], each["seed"]) for each in kept["results"]}
     for seed in range(parsed.seeds):  # by seed, so that an early end leaves whole rounds
         for name in wanted:
@@ -197,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 result = compete(name, seed, asked, Path(folder))
-            kept["results"].append(result)
+            kept["results"].append(result if here == kept["machine"] else {**result, "machine": here})
             print(
                 f"{name}, seed {seed}: {result['label']} {result['fid']:.4f} after {result['steps']} steps", flush=True
             )

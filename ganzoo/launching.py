@@ -64,6 +64,7 @@ class Outcome:
         seconds: from the start of the first command.
         sentence: the last that was heard of it, if the code is not 0.
         stopped: whether it left because it was asked to, so that it can be continued.
+        done: how many of the commands ended with 0.
     """
 
     job: Job
@@ -71,6 +72,7 @@ class Outcome:
     seconds: float
     sentence: str = ""
     stopped: bool = False
+    done: int = 0
 
 
 class Launcher(ABC):
@@ -169,7 +171,8 @@ class Work:
         with suppress(OSError):
             self.job.process_file.unlink(missing_ok=True)
         stopped = self._asked and (code in STOPPED or code > 128)
-        return Outcome(self.job, code if code >= 0 else 128 - code, time.monotonic() - self._started, sentence, stopped)
+        seconds, done = time.monotonic() - self._started, len(self.job.commands) - len(self._left) - bool(code)
+        return Outcome(self.job, code if code >= 0 else 128 - code, seconds, sentence, stopped, done)
 
 
 _Flags = Literal["start_new_session", "creationflags"]

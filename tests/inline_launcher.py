@@ -28,11 +28,13 @@ class InlineLauncher(Launcher):
         for job in jobs:
             with (job.cwd / "started.txt").open("a", encoding="utf-8") as file:
                 file.write(f"{job.name} {os.getpid()}\n")
-            started, code = time.monotonic(), 0
+            started, code, done = time.monotonic(), 0, 0
             job.log.write_text("", encoding="utf-8")
             for command in job.commands:
                 code = code or _call(job, command)
-            yield Outcome(job, code, time.monotonic() - started, "" if code == 0 else last_word(job.log))
+                done += code == 0
+            said = "" if code == 0 else last_word(job.log)
+            yield Outcome(job, code, time.monotonic() - started, said, done=done)
             if stop():
                 return
 

@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -227,6 +228,7 @@ def scores(path: Path) -> Path:
     older = [{**each, "settings": "of an older preset", "fid": 0.0} for each in results[:2]]
     asked = {"data": "mnist", "seconds": 5.0, "samples": 100, "device": "cpu"}
     machine = {"cpu": "a CPU", "capability": "none", "threads": 1, "torch": "2", "device": "cpu"}
+    results[-1] = {**results[-1], "machine": {**machine, "cpu": "another CPU"}}
     saved = {"format": report.QUALITY, "machine": machine, "asked": asked, "results": [*older, *results]}
     path.write_text(json.dumps(saved), encoding="utf-8")
     return path
@@ -249,6 +251,7 @@ def test_reports_are_written_and_stay_fresh(tmp_path: Path, capsys: pytest.Captu
     for row in rows:
         assert f"| {row['contender']} | {row['milliseconds']:,.3f} | " in page
     assert "ganzoo run --preset mnist-5min | 3.500 | 0.707 | 0.778 |" in page
+    assert re.search(r"Trained on another machine, another CPU.*: ganzoo-unlabelled with seed 1\.\n", page)
     drawn = (root / report.PICTURE).read_text(encoding="utf-8")
     assert drawn.count("<rect") == sum(map(len, picture.bars({"results": rows}).values())) > 0
     assert report.PICTURE.as_posix() in (root / report.README).read_text(encoding="utf-8")

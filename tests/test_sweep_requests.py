@@ -93,9 +93,12 @@ def test_an_evaluation_that_can_be_is_not_refused(sweep: Sweep) -> None:
         assert done.code == 0, done.err
 
 
-def test_a_run_that_failed_in_its_evaluation_is_evaluated_again_when_that_is_asked_for_otherwise(sweep: Sweep) -> None:
+@pytest.mark.parametrize("steps", ["1", "400 --eval-every 1 --eval-samples 16 --eval-patience 1"])
+def test_a_run_that_failed_in_its_evaluation_is_evaluated_again_when_that_is_asked_for_otherwise(
+    sweep: Sweep, steps: str
+) -> None:
     Path("torn.zip").write_bytes(b"PK")
-    line = f"{TINY} --loss ns --steps 1 --eval"
+    line = f"{TINY} --loss ns --steps {steps} --eval"
     assert sweep(f"{line} --eval.against torn.zip").code == 1
     assert json.loads("".join(lines_of("*/failed.json")))["evaluation"] == {"against": "torn.zip"}
     assert sweep(f"{line} --eval.against torn.zip").code == 1
@@ -104,8 +107,8 @@ def test_a_run_that_failed_in_its_evaluation_is_evaluated_again_when_that_is_ask
     done = sweep(f"{line} --eval.samples 100")
     assert done.code == 0, done.err
     assert "1 done." in done.err
-    assert lines_of("*/metrics.jsonl")[: len(trained)] == trained
-    assert [json.loads(text).get("step") for text in lines_of("*/metrics.jsonl")] == [1], "it is not trained again"
+    assert 0 < len(trained) < 20
+    assert lines_of("*/metrics.jsonl") == trained, "it is not trained again"
     assert len(lines_of("*/evaluations.jsonl")) == 1
 
 

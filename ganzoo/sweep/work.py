@@ -186,7 +186,7 @@ class Sweep:
         else:
             sentence = _killed(outcome.code) or outcome.sentence
             failure = {"format": FORMAT, "sentence": sentence, "exit_code": outcome.code, "log": str(outcome.job.log)}
-            if request is not None and _steps(run) >= steps:  # it was trained to its end
+            if request is not None and (outcome.done or _steps(run) >= steps):  # it was trained to its end
                 failure["evaluation"] = request
             write_text(run / FAILED, json.dumps(failure, indent=2) + "\n")
             self.say(f"{name}: failed {after} with exit code {outcome.code}: {sentence}")

@@ -106,7 +106,7 @@ class Session:
         self._history: list[dict[str, Tensor]] = []
         self._last_log = (0, 0.0)
         self._saved = -1  # step of the newest checkpoint that is of this state
-        self._drawn = self._scored = -1
+        self._drawn = -1
         self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
         self.scoring = self._make_scoring()
         state.seed_random(self.settings.seed, "steps", together.rank)
@@ -203,7 +203,7 @@ class Session:
             self.log()
         if self._drawn != self.step and (self.step != self.run.first_step or self.step == 0):
             self.draw()
-        if self.settings.eval_every and self._scored != self.step and not self.ending.signum:
+        if self.scoring is not None and self.scoring.is_due and not self.ending.signum:
             self.score()
         failed = "" if self._saved == self.step else self.save()
         self.together.from_first(lambda: self.keeper.close(self.step, failed))
@@ -257,7 +257,6 @@ class Session:
         """Score the generator; if it is the best one so far, save it and let the run's best checkpoint be that."""
         if self.scoring is None or self.policy.check(thorough=True):
             return
-        self._scored = self.step
         if self.scoring.look() and not self.save() and self._saved == self.step:
             self.scoring.mark()
 
@@ -338,7 +337,7 @@ class Session:
         state.put_back(self, saved)
         self._history.clear()
         self._last_log = (self.step, self.seconds)
-        self._saved = self._drawn = self._scored = -1
+        self._saved = self._drawn = -1
         self._monitor = self._make_monitor()
         self.keeper.tried("Metrics", lambda: self.run.rewind_metrics(self.step))
 

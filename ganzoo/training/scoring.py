@@ -39,7 +39,8 @@ class Scoring:
 
     Attributes:
         seconds: how long it has taken so far, which is no time of training.
-        state: what a checkpoint keeps: the best scores so far, their step, and how often nothing was better since.
+        state: what a checkpoint keeps: the best scores so far, their step, how often nothing was better since, and
+            the step of the last ones.
 
     Raises:
         UsageError: nothing can be scored, or the metric that tells the best is not computed.
@@ -56,7 +57,7 @@ class Scoring:
         self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
         self._judge = _judge(config, spec, session)
         judged = [self._wanted, self._count, self._judge.name, self._judge.protocol()["extractor_digest"]]
-        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0, "by": json_digest(judged)}
+        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0, "last": None, "by": json_digest(judged)}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept, unless that was scored otherwise: then nothing is the best so far."""
@@ -117,6 +118,11 @@ class Scoring:
         )
 
     @property
+    def is_due(self) -> bool:
+        """Whether the present generator has not been scored yet; the end of a run may be reached more than once."""
+        return bool(self.state["last"] != self._session.step)
+
+    @property
     def is_exhausted(self) -> bool:
         """Whether nothing has become better for as long as the run is to be patient."""
         patience = self._session.settings.eval_patience
@@ -124,7 +130,7 @@ class Scoring:
 
     def _compared(self, scores: tuple[Score, ...]) -> dict[str, Any]:
         """The state after these scores."""
-        found = {score.name: score for score in scores}
+        found, step = {score.name: score for score in scores}, self._session.step
         missing = [name for name in self._wanted[:1] if name not in found]
         if missing:
             raise UsageError(
@@ -139,8 +145,8 @@ class Scoring:
             s * v for s, v in zip(signs, best, strict=True)
         ]
         if better:
-            return {**self.state, "step": self._session.step, "values": values, "waited": 0}
-        return {**self.state, "waited": self.state["waited"] + 1}
+            return {**self.state, "step": step, "values": values, "waited": 0, "last": step}
+        return {**self.state, "waited": self.state["waited"] + 1, "last": step}
 
 
 def _judge(config: RunConfig, spec: Spec, session: Session) -> Judge:
