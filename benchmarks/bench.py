@@ -18,14 +18,13 @@ from typing import Any
 
 import torch
 from measure import machine
+from measure.asked import device, positive, several
 from measure.context import Context
 from measure.memory import alone
 from measure.parts import PARTS
 from measure.timing import Result
 
-from ganzoo.errors import GanzooError
 from ganzoo.files import write_text
-from ganzoo.training.device import resolve_device
 
 FORMAT = "ganzoo-bench/1"
 HEADS = f"{'contender':<34} {'ms':>10} {'ratio':>7}   quartiles        rounds  figures"
@@ -78,9 +77,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS), help=f"which, separated by commas ({', '.join(PARTS)})")
-    parser.add_argument("--seconds", type=float, default=20.0, help="for each comparison (20)")
-    parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, ... (cpu)")
-    parser.add_argument("--threads", type=int, help="of torch on the CPU (its own choice)")
+    parser.add_argument("--seconds", type=positive, default=20.0, help="for each comparison (20)")
+    parser.add_argument("--device", type=device, default="cpu", help="auto, cpu, cuda, ... (cpu)")
+    parser.add_argument("--threads", type=several, help="of torch on the CPU (its own choice)")
     parser.add_argument("--small", action="store_true", help="tiny networks and two rounds: a trial, not a measurement")
     parser.add_argument("--json", type=Path, help="write the results to this file, too, part by part")
     parser.add_argument("--alone", nargs=2, metavar=("CONTENDER", "WORKLOAD"), help=argparse.SUPPRESS)
@@ -91,15 +90,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     if asked.threads:
         torch.set_num_threads(asked.threads)
-    try:
-        device = resolve_device(asked.device).device
-    except GanzooError as err:
-        parser.error(str(err))
-    if device.type == "cuda":
+    if asked.device.type == "cuda":
         torch.backends.cudnn.benchmark = True  # as a run and the official example do
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
-        closing(Context(asked.seconds, device, Path(name), asked.small)) as context,
+        closing(Context(asked.seconds, asked.device, Path(name), asked.small)) as context,
     ):
         if asked.alone:
             print(alone(context, *asked.alone))

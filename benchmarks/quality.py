@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import torch
 from measure import machine
+from measure.asked import device, positive, several
 from tutorials.contenders import SCRIPTS
 
 from ganzoo.files import json_digest, write_text
@@ -178,20 +179,20 @@ def main(arguments: list[str] | None = None) -> None:
     """Run what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", choices=REFERENCE, default="mnist", help="what to train on (mnist)")
-    parser.add_argument("--seconds", type=float, default=300.0, help="of training for each (300)")
-    parser.add_argument("--seeds", type=int, default=3, help="how many, from 0 on (3)")
-    parser.add_argument("--samples", type=int, default=10_000, help="that are scored (10,000)")
+    parser.add_argument("--seconds", type=positive, default=300.0, help="of training for each (300)")
+    parser.add_argument("--seeds", type=several, default=3, help="how many, from 0 on (3)")
+    parser.add_argument("--samples", type=several, default=10_000, help="that are scored (10,000)")
     parser.add_argument("--only", help="contenders, separated by commas (all)")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", type=device, default="cpu", help="auto, cpu, cuda, ... (cpu)")
     parser.add_argument("--json", type=Path, help="file that keeps what is done; go on with the same command")
     parsed = parser.parse_args(arguments)
-    asked = Asked(parsed.data, parsed.seconds, parsed.samples, parsed.device)
+    asked = Asked(parsed.data, parsed.seconds, parsed.samples, str(parsed.device))
     known = contenders(asked.data)
     wanted = parsed.only.split(",") if parsed.only else list(known)
     unknown = [name for name in wanted if name not in known]
     if unknown:
         parser.error(f"there is no contender {unknown[0]!r}; there are {', '.join(known)}")
-    kept, here = opened(parsed.json, asked), machine.facts(torch.device(asked.device))
+    kept, here = opened(parsed.json, asked), machine.facts(parsed.device)
     done = {(each["contender"], each["settings"], each["seed"]) for each in kept["results"]}
     for seed in range(parsed.seeds):  # by seed, so that an early end leaves whole rounds
         for name in wanted:

@@ -157,6 +157,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("files", nargs="*", type=Path, help="results to add to benchmarks/results first")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where something is stale")
     asked = parser.parse_args(arguments)
+    if asked.check and asked.files:
+        parser.error("--check writes nothing, so it adds no files")
     for file in asked.files:
         print(f"added: {add(file, root / RESULTS).relative_to(root)}")
     stale = []

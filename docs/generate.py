@@ -34,6 +34,10 @@ DOCS: Final = Path(__file__).parent
 ROOT: Final = DOCS.parent
 WIDTH: Final = 100
 NOTICE: Final = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
+PRESETS_INTRODUCED: Final = (
+    "Settings by name: `ganzoo run --preset NAME`. What you set yourself wins. Options are those of a component: where you",
+    "choose another one than the preset, what it says of its own does not apply, and the other's defaults do.",
+)
 SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()} | {"extractor": "features"}
 OF_SWEEPS: Final = {"launcher": ("launcher", LAUNCHER)}
 """Kind that ``ganzoo sweep`` alone chooses -> its option, and what is chosen by default."""
@@ -179,7 +183,7 @@ def samples(entry: Entry) -> str:
 
 def preset_page() -> str:
     """Every preset with its settings."""
-    lines = [NOTICE, "# Presets", "", "Settings by name: `ganzoo run --preset NAME`. What you set yourself wins.", ""]
+    lines = [NOTICE, "# Presets", "", *PRESETS_INTRODUCED, ""]
     for preset in presets():
         rows = [(f"`{path}`", f"`{options.show(value)}`") for path, value in preset.settings.items()]
         lines += [f"## {preset.name}", "", preset.summary, "", *table(("setting", "value"), rows), ""]

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ganzoo import processes
 from ganzoo.api import MIXES_SAMPLES, Spec, UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ PLAIN: Final = "torch's own"
 """How convolutions are computed that no matrices compute."""
 MIXING: Final = "it mixes the samples of a batch, as batch norm does"
 _LATER: Final = "measured at the start"
+_FOUND: Final = "found out at the start"
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,14 @@ class Machine:
         reason: why that one.
         name: of the processor.
         threads: how many the CPU takes; None if only torch knows.
-        bf16: whether it computes bfloat16 in hardware.
+        bf16: whether it computes bfloat16 in hardware; None if only torch knows.
     """
 
     device: str
     reason: str
     name: str
     threads: int | None
-    bf16: bool
+    bf16: bool | None
 
     @property
     def kind(self) -> str:
@@ -99,7 +101,8 @@ def guessed(asked: str) -> Machine:
     else:
         device, reason = "cpu", "no accelerator was seen; torch has the last word"
     threads = os.environ.get("OMP_NUM_THREADS", "")
-    native = device == "cpu" and bool(_NATIVE & processor_flags())
+    of_kind = {"cpu": bool(_NATIVE & processor_flags()), "mps": False}
+    native = of_kind.get(device.partition(":")[0])
     return Machine(device, reason, platform.machine(), int(threads) if threads.isdigit() else None, native)
 
 
@@ -122,7 +125,7 @@ def to_measure(settings: RunSettings, spec: Spec, machine: Machine) -> list[Arra
         raise UsageError("torch computes wrong gradients with channels-last on MPS; use --layout contiguous.")
     precisions, layouts = [settings.precision], [settings.layout]
     if settings.precision == AUTO:
-        may = machine.bf16 and machine.kind != "mps" and not settings.deterministic
+        may = machine.bf16 is not False and machine.kind != "mps" and not settings.deterministic
         precisions = list(OFFERED) if may else ["fp32"]
     if settings.layout == AUTO:
         may = spec.is_image and machine.kind != "mps" and not settings.deterministic
@@ -139,7 +142,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         *of_machine(machine),
         precision(settings, machine)
         if len({each.precision for each in open_to}) == 1
-        else Decision("precision", _LATER, f"bf16 if it is {GAIN:g} times as fast; {small} fp32"),
+        else Decision("precision", _LATER, f"bf16 if {_hardware(machine)}it is {GAIN:g} times as fast; {small} fp32"),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
@@ -147,20 +150,26 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         or Decision("convolutions", _LATER, f"matrices where they are quicker; {small} torch's own"),
         critic(MIXING)
         if MIXES_SAMPLES in config.disc.component.traits_of(config.disc.config, spec)
-        else Decision("critic", "found out at the start", "it sees reals and fakes in one pass if it mixes no samples"),
+        else Decision("critic", _FOUND, "it sees reals and fakes in one pass if it mixes no samples"),
         tf32(settings, machine),
         Decision("compile", "on" if settings.compile else "off", "asked for" if settings.compile else "by default"),
         *optimisers(config.gen_optim, config.disc_optim, machine),
-        Decision("data", "on the device" if machine.kind != "cuda" else _LATER, _of_data(machine)),
+        _data(config, machine),
     ]
 
 
 def of_machine(machine: Machine) -> list[Decision]:
     """The device and the threads."""
-    threads = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "as many as torch takes"
     found = [Decision("device", machine.device, machine.reason)]
     if machine.kind == "cpu":
-        found.append(Decision("threads", str(machine.threads or os.cpu_count() or 1), threads))
+        world = processes.count()
+        threads, shared = machine.threads, processes.threads_each(world)
+        # Processes that --devices starts find the variable set to their share.
+        if world > 1 and threads in (None, shared):
+            threads, why = shared, "the cores, divided between the processes"
+        else:
+            why = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "as many as torch takes"
+        found.append(Decision("threads", str(threads or os.cpu_count() or 1), why))
     return found
 
 
@@ -191,7 +200,10 @@ def layout(settings: RunSettings, spec: Spec, machine: Machine) -> Decision:
 
 
 def convolutions(settings: RunSettings, spec: Spec, machine: Machine, precision: str) -> Decision | None:
-    """How convolutions are computed in the arithmetic of the networks; None where that must be measured."""
+    """How convolutions are computed in the arithmetic of the networks; None where that must be measured.
+
+    ``settings.compile`` says whether they are compiled, which may be asked for in vain.
+    """
     if not spec.is_image:
         why = "points have none"
     elif machine.kind != "cpu":
@@ -253,10 +265,18 @@ def kept(record: Mapping[str, Any], machine: Machine) -> dict[str, str]:
     return found if found.get("device", "").partition(":")[0] == machine.kind else {}
 
 
-def _of_data(machine: Machine) -> str:
+def _hardware(machine: Machine) -> str:
+    return "the hardware computes it and " if machine.bf16 is None else ""
+
+
+def _data(config: RunConfig, machine: Machine) -> Decision:
+    """Where samples lie, as far as it is known before they are opened."""
+    if hasattr(config.data.config, "memory"):
+        return Decision("data", _FOUND, "held, mapped, or decoded while training, by size, free memory and settings")
     if machine.kind == "cuda":
-        return "on the device if that has room for them, else in main memory, copied while steps are computed"
-    return "samples in memory are the device's own"
+        why = "on the device if that has room for them, else in main memory, copied while steps are computed"
+        return Decision("data", _LATER, why)
+    return Decision("data", "on the device", "samples in memory are the device's own")
 
 
 def _torch_version() -> str:

@@ -116,11 +116,16 @@ class Option:
         try:
             value = _convert(raw, self.type, textual=textual)
         except UsageError:
-            raise UsageError(f"must be {self.type_name}, not {given(raw)}") from None
+            raise UsageError(f"must be {self.type_name}{self._such_as}, not {given(raw)}") from None
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(number, (int, float)) and not isinstance(number, bool):
                 self._check_bounds(number, raw)
         return value
+
+    @property
+    def _such_as(self) -> str:
+        kinds = typing.get_args(self.type) or (self.type,)
+        return " (such as 90, 15m or 1h30m)" if Seconds in kinds else ""
 
     def _check_bounds(self, number: Any, raw: Any) -> None:
         wrong = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,6 @@ def test_a_run_goes_on_where_compiling_crashes(tmp_path: Path, monkeypatch: pyte
     assert run.metrics()[-1]["step"] == 1
     (warning,) = (text for text in said if "--compile" in text)
     assert warning == "Warning: The run goes on without --compile: compiling crashes with this torch (signal 9)."
+    settled = {each["name"]: each for each in json.loads((run.path / "config.json").read_text("utf-8"))["decisions"]}
+    assert settled["compile"]["value"] == "off"
+    assert "compiler" not in settled["convolutions"]["reason"], "what is not compiled may use matrices"

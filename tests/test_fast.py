@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from running import DIGITS, weights
 
 import ganzoo
-from ganzoo import decisions
+from ganzoo import decisions, processes
 from ganzoo.api import Spec
 from ganzoo.config import Layer, resolve
 from ganzoo.data.dataset import place
@@ -322,3 +323,32 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
         assert main(["run", "--disc.norm", norm, "--dry-run", "--json"]) in (0, None)
         listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
         assert value in listed["critic"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (("--device", "cuda"), ("precision", "measured at the start")),
+        (("--device", "mps"), ("precision", "fp32")),
+        (("--device", "cpu", "--devices", "2"), ("threads", "1")),
+        (("--data", "photos", "--data.memory", "stream"), ("data", "found out at the start")),
+        (("--device", "cuda", "--precision", "fp32"), ("data", "measured at the start")),
+    ],
+)
+def test_a_dry_run_says_what_only_the_start_can_tell(
+    line: tuple[str, ...],
+    expected: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from ganzoo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(processes, "threads_each", lambda world: 2 // world)
+    Path("photos").mkdir()
+    Image.new("L", (8, 8)).save("photos/one.png")
+    assert main(["run", *line, "--dry-run", "--json"]) in (0, None)
+    listed = {each["name"]: each for each in json.loads(capsys.readouterr().out)["decisions"]}
+    assert expected in {(name, each["value"]) for name, each in listed.items()}, listed

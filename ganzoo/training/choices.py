@@ -33,6 +33,8 @@ def chosen_once(
     about: Mapping[str, Any],
     valid: Callable[[Choice], bool],
     measure: Callable[[], Choice],
+    *,
+    what: str,
 ) -> Choice:
     """What was chosen for these networks on this machine: once measured, then remembered.
 
@@ -42,10 +44,12 @@ def chosen_once(
         about: and these plain values.
         valid: whether what was read is a choice; a damaged file is written again. It may raise what broken data do.
         measure: makes the choice, as JSON values; one that is ``passing`` is not remembered.
+        what: is measured, in words for the user, who waits for it once.
     """
     file = _file(session, machine, about)
     found = _remembered(file, valid)
     if found is None:
+        session.say(f"Measuring once which {what} here.")
         found = measure()
         if found.get("passing"):
             return found

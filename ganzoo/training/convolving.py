@@ -36,6 +36,7 @@ from ganzoo.training.probe import undisturbed
 from ganzoo.training.trial import gain, passes
 
 if TYPE_CHECKING:
+    from ganzoo.settings import RunSettings
     from ganzoo.training.loop import Session
 
 GAIN: Final = 1.2
@@ -98,7 +99,11 @@ class _Layer:
 
 
 def convolving(
-    session: Session, machine: Machine, arrangement: Arrangement, before: Callable[[], Mapping[str, str]]
+    session: Session,
+    settings: RunSettings,
+    machine: Machine,
+    arrangement: Arrangement,
+    before: Callable[[], Mapping[str, str]],
 ) -> Decision:
     """Choose how a session computes its convolutions, which has taken no step yet, let it do so, and say why.
 
@@ -106,11 +111,12 @@ def convolving(
 
     Args:
         session: whose networks have their arrangement.
+        settings: those of the run, with ``compile`` as it came out.
         machine: what computes.
         arrangement: of its networks.
         before: tells the decisions that a resumed run began with, by name.
     """
-    fixed = decisions.convolutions(session.run.config.run, session.run.spec, machine, arrangement.precision)
+    fixed = decisions.convolutions(settings, session.run.spec, machine, arrangement.precision)
     if fixed is None and is_light(session.bundle):
         fixed = Decision("convolutions", decisions.PLAIN, "the networks are too small for it to matter")
     if fixed is not None:
@@ -151,7 +157,8 @@ def _choose(session: Session, machine: Machine, arrangement: Arrangement, before
             return {"names": names, "reason": f"with {which}, a step was {gained:.2f} times as fast when measured here"}
         return {"names": [], "reason": f"matrices were measured here and gain less than {decisions.GAIN - 1:.0%}"}
 
-    return chosen_once(session, machine, {"products": sorted(open_to), "than": arrangement}, valid, measure)
+    what, about = "convolutions are quicker by matrices", {"products": sorted(open_to), "than": arrangement}
+    return chosen_once(session, machine, about, valid, measure, what=what)
 
 
 def _gained(session: Session, arrangement: Arrangement, names: Sequence[str]) -> float:

@@ -13,6 +13,7 @@ import math
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -110,7 +111,9 @@ def settle(session: Session) -> list[Decision]:
     chosen = Arrangement(*said["chosen"])
     arrange(bundle, chosen)
     settings, open_to = config.run, decisions.to_measure(config.run, session.run.spec, machine)
-    products = convolving.convolving(session, machine, chosen, lambda: _before(session, machine))
+    compiling = compiled(session, chosen)
+    settled = replace(settings, compile=compiling.value != "off")
+    products = convolving.convolving(session, settled, machine, chosen, lambda: _before(session, machine))
     reasons = Arrangement(said["reason"], said["reason"])
     if products.value != decisions.PLAIN and chosen.layout != "channels-last":
         chosen = chosen._replace(layout="channels-last")
@@ -125,7 +128,7 @@ def settle(session: Session) -> list[Decision]:
         products,
         decisions.critic(bundle.apart),
         decisions.tf32(settings, machine),
-        compiled(session, chosen),
+        compiling,
         *decisions.optimisers(config.gen_optim, config.disc_optim, machine),
         Decision("data", *session.dataset.placement),
     ]
@@ -164,7 +167,8 @@ def _choose(session: Session, machine: Machine) -> dict[str, Any]:
         reason = "; ".join(filter(None, (said["reason"], why)))
         return {**said, "reason": reason, "passing": passing or said.get("passing", False)}
 
-    return chosen_once(session, machine, {"open_to": open_to}, valid, measure)
+    what = "arithmetic and order of memory are quickest"
+    return chosen_once(session, machine, {"open_to": open_to}, valid, measure, what=what)
 
 
 def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arrangement], str, bool]:

@@ -57,7 +57,13 @@ class Scoring:
         self._subject = Network(session.averaged, spec, {}, conditional=uses_labels(config.plan(spec)))
         self._judge = _judge(config, spec, session)
         judged = [self._wanted, self._count, self._judge.name, self._judge.protocol()["extractor_digest"]]
-        self.state: dict[str, Any] = {"step": None, "values": None, "waited": 0, "last": None, "by": json_digest(judged)}
+        self.state: dict[str, Any] = {
+            "step": None,
+            "values": None,
+            "waited": 0,
+            "last": None,
+            "by": json_digest(judged),
+        }
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from what a checkpoint kept, unless that was scored otherwise: then nothing is the best so far."""
