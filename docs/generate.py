@@ -35,8 +35,8 @@ ROOT: Final = DOCS.parent
 WIDTH: Final = 100
 NOTICE: Final = "<!-- Written by docs/generate.py from the code; do not edit. -->\n"
 PRESETS_INTRODUCED: Final = (
-    "Settings by name: `ganzoo run --preset NAME`. What you set yourself wins. Options belong to a component: where you",
-    "choose another one than the preset, what it says of its own does not apply, and the other's defaults do.",
+    "Settings by name: `ganzoo run --preset NAME`. What you set yourself wins. Options belong to a component: where",
+    "you choose another one than the preset, what that says of its own does not apply, and the other's defaults do.",
 )
 SECTION_OF: Final = {kind: section for section, kind in SECTIONS.items()} | {"extractor": "features"}
 OF_SWEEPS: Final = {"launcher": ("launcher", LAUNCHER)}

@@ -30,6 +30,12 @@ def words(variable: str) -> list[str]:
     return [word.strip() for word in os.environ.get(variable, "").split(",") if word.strip()]
 
 
+def look_here() -> None:
+    """Find modules in the current folder too, in this process: where a plugin is named, there it may lie."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # at the end: a file of ours must not stand in for a module of Python
+
+
 def place_of(value: str) -> str:
     """What tells a plugin from others, however it is named: the file that it is, or its module."""
     return str(Path(value).expanduser().resolve()) if value.endswith(".py") else value

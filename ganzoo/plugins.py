@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -25,7 +24,7 @@ from ganzoo import hookspecs
 from ganzoo.api import Component, Preset
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.hooks import REGISTRATION, check_hooks, nothing_brought, one_line, sentence
-from ganzoo.local import check_targets, import_plugin, place_of, plain_id, words
+from ganzoo.local import check_targets, import_plugin, look_here, place_of, plain_id, words
 from ganzoo.options import options_of
 
 GROUP: Final = "ganzoo.plugins"
@@ -162,8 +161,11 @@ def _origin(dist: Distribution | None) -> tuple[str, str]:
 @cache
 def loaded() -> Plugins:
     """The plugins of this process, found and loaded once."""
+    named = words("GANZOO_PLUGINS")
+    if named:
+        look_here()
     return Plugins(
-        find(words("GANZOO_PLUGINS")),
+        find(named),
         frozenset(words("GANZOO_DISABLE_PLUGINS")),
         strict=os.environ.get("GANZOO_STRICT_PLUGINS", "") not in ("", "0"),
     )
@@ -182,8 +184,6 @@ def add_local(modules_or_files: Sequence[str]) -> None:
             )
     known = [*words("GANZOO_PLUGINS"), *modules_or_files]
     os.environ["GANZOO_PLUGINS"] = ",".join(dict.fromkeys(known))
-    if modules_or_files and "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # at the end: a file of ours must not stand in for a module of Python
     loaded.cache_clear()
     wanted = {place_of(value) for value in modules_or_files}
     for plugin in loaded():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ganzoo.errors import UsageError
@@ -61,6 +63,19 @@ def apart() -> dict[str, str]:
     """The environment for a program that is none of the processes of this one's run."""
     ours = _OTHERS.union(_NAMES)
     return {k: v for k, v in os.environ.items() if k not in ours and not k.startswith("TORCHELASTIC_")}
+
+
+def python() -> tuple[str, ...]:
+    """How a command begins that runs a module of ours with ``-m``: Python, and ``-P`` unless this process has no need.
+
+    Without it Python looks for every module in the current folder first, and a ``random.py`` of the user's stands in
+    for its own. Where this process does so too (``python -m ganzoo``, or a script that lies there), its children do as
+    it does: it may have found ganzoo itself there.
+    """
+    with suppress(OSError):  # the folder may be gone
+        if sys.path and Path(sys.path[0]).resolve() == Path.cwd():
+            return (sys.executable,)
+    return (sys.executable, "-P")
 
 
 @contextmanager

@@ -117,6 +117,14 @@ def remembering(out: Path, rank: int) -> None:
     train({**settings, "steps": 9}, **seen)
 
 
+def partial(out: Path) -> None:
+    """A run of a trainer whose processes keep other things by name and shape; and one of one process that goes on."""
+    settings = {**SMALL, "out": out, "trainer": "partial"}
+    train(settings, name="partial", steps=1)
+    train(settings, resume=out / "partial", steps=2)
+    train({**SMALL, "trainer": "remembering"}, resume=out / "solo", steps=2)
+
+
 def main(out: Path, port: str) -> None:
     """Everything, in one process of three, of which two go on."""
     add_local([str(Path(__file__).parent / "own_parts.py")])
@@ -129,6 +137,7 @@ def main(out: Path, port: str) -> None:
     if together.rank < 2:
         go_on_as_two(port)
         remembering(out, together.rank)
+        partial(out)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 from sound_parts import Critic, Drawn, Net, Sound
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.api import CONDITIONAL, MIXES_SAMPLES, Component, Spec, hookimpl
 from ganzoo.data import Batch
@@ -59,6 +59,46 @@ class Column(Critic):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         out: Tensor = super().forward(x)
         return out[:, None]
+
+
+class Lazy(Net):
+    """Has a layer that has no size until it is called."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.main = nn.LazyLinear(spec.numel)
+
+
+class Making(Net):
+    """Makes a parameter when it is called."""
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if not hasattr(self, "gain"):
+            self.gain = nn.Parameter(torch.ones(()))
+        return super().forward(z, y) * self.gain
+
+
+class Frozen(Critic):
+    """Learns nothing."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.requires_grad_(False)
+
+
+class Stateful(Critic):
+    """Saves what is no tensor."""
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"a": 1}
+
+
+class Precise(Critic):
+    """Has a buffer that no file can hold."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.register_buffer("filter", torch.ones(2, dtype=torch.complex128))
 
 
 class Listed(Sound):
@@ -149,7 +189,12 @@ def ganzoo_components() -> Iterator[Component]:
     yield Component("generator", "patient", "faulty_parts:Patient")
     yield Component("generator", "tardy", "faulty_parts:Tardy")
     yield Component("generator", "reed", "sound_parts:Net", traits=(CONDITIONAL,))
+    yield Component("generator", "lazy", "faulty_parts:Lazy")
+    yield Component("generator", "making", "faulty_parts:Making")
     yield Component("discriminator", "column", "faulty_parts:Column")
+    yield Component("discriminator", "frozen", "faulty_parts:Frozen")
+    yield Component("discriminator", "precise", "faulty_parts:Precise")
+    yield Component("discriminator", "stateful", "faulty_parts:Stateful")
     yield Component("discriminator", "crowd", "sound_parts:Critic", traits=(MIXES_SAMPLES,))
     yield Component("discriminator", "heron", "sound_parts:Critic")
     yield Component("discriminator", "lark", "sound_parts:Critic", traits=(CONDITIONAL,))

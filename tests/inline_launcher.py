@@ -40,8 +40,10 @@ class InlineLauncher(Launcher):
 
 
 def _call(job: Job, command: tuple[str, ...]) -> int:
-    program, dash, module, *args = command
-    assert (program, dash) == (sys.executable, "-m")
+    program, *flags = command[: command.index("-m")]
+    assert program == sys.executable
+    assert flags in ([], ["-P"])
+    module, *args = command[command.index("-m") + 1 :]
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         code = cli.main(args) if module == "ganzoo" else cell.main(*args)

@@ -46,6 +46,22 @@ class Remembering(Trainer):
         return {"loss_d": total, "loss_g": bundle.update_generator(gen_terms)}
 
 
+class Partial(Remembering):
+    """Keeps something in the first process alone, and zeros of another shape in each."""
+
+    def setup(self, bundle: Bundle) -> None:
+        super().setup(bundle)
+        rank = processes.place().rank
+        self.held = {"zeros": torch.zeros(1 + rank)} | ({} if rank else {"only": torch.ones(1)})
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return super().state_dict() | self.held
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        self.held = {name: value for name, value in state.items() if name not in {"projection", "seen"}}
+
+
 @dataclass(frozen=True)
 class FailingConfig:
     """Options of ``failing``."""
@@ -76,12 +92,13 @@ class Failing(Loss):
 
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
-    """Both."""
-    yield Component(
-        "trainer",
-        "remembering",
-        target=f"{__name__}:Remembering",
-        config=AlternatingConfig,
-        summary="Remembers what it has seen.",
-    )
+    """All."""
+    for trainer in (Remembering, Partial):
+        yield Component(
+            "trainer",
+            trainer.__name__.lower(),
+            target=f"{__name__}:{trainer.__name__}",
+            config=AlternatingConfig,
+            summary="Remembers what it has seen.",
+        )
     yield Component("loss", "failing", target=f"{__name__}:Failing", config=FailingConfig, summary="Fails in one.")

@@ -30,7 +30,7 @@ BAD = [
     ("run --data no.npz", "no.npz cannot be read as an .npz"),
     ("run --data other.npz", "other.npz has no samples called images or x or arr_0 or x_train; it has z"),
     ("run --data points.npz --flip", "The options flip and crop are for images, and these are points of 2 numbers"),
-    ("run --data points.npz --size 16", "The option size is for images, and the samples in points.npz are points"),
+    ("run --data points.npz --size 16", "points.npz are points"),
     ("run --data a.npz --data.images q", "has no array 'q'; it has x, y"),
     ("run --data a.npz --data.labels q", "has no array 'q'; it has x, y"),
     ("run --data folder", "The data set 'folder' needs the option path: --data.path FOLDER_OR_ZIP."),

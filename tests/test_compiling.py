@@ -76,6 +76,15 @@ def test_a_compiler_that_computes_wrong_is_noticed() -> None:
     assert "differs by" in difference(wrong, loss="ns")
 
 
+def test_why_a_compiler_fails_is_told_without_the_advice_of_torch() -> None:
+    def broken(*_: Any) -> Any:
+        raise ValueError("It has\nno way.")
+
+    said = difference(broken, loss="ns")
+    assert said.startswith("torch.compile fails (")
+    assert said.endswith("ValueError: It has no way.)")
+
+
 def test_a_compiler_that_fails_is_told() -> None:
     def failing(_graph: Any, _: Any) -> Any:
         raise ValueError("no such machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,10 @@ import pytest
 import torch
 import torch.distributed as dist
 from group import environment, read, run_three
+from installing import installed
 from running import wait_for
 
+import ganzoo
 from ganzoo import processes
 from ganzoo.nn.bundle import Side
 from ganzoo.nn.guard import Guard
@@ -51,6 +54,9 @@ def ganzoo_components():
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("differing")
+    small = {"data": "ring", "batch_size": 12, "gen.width": 6, "disc.width": 6, "samples": 4}
+    with installed("own_parts"):
+        ganzoo.train(small, trainer="remembering", out=out, name="solo", steps=1)
     run_three("differing.py", out, (0, 0, 0))
     return out
 
@@ -95,6 +101,26 @@ def test_what_each_process_has_for_itself_comes_back(out: Path, three: list[dict
     straight, halves = ({**each.model, **each.optimizer} for each in saved)
     assert straight.keys() == halves.keys()
     assert [name for name in straight if not torch.equal(straight[name], halves[name])] == []
+
+
+def test_what_one_process_alone_keeps_and_what_differs_in_its_shape_comes_back(
+    out: Path, three: list[dict[str, Any]]
+) -> None:
+    assert three
+    first, then = (checkpoint.load(out / "partial" / "checkpoints" / checkpoint.name_of(step)) for step in (1, 2))
+    for saved in (first, then):
+        assert saved.state["lacking"] == {"process1.": ["trainer.only"]}
+        assert saved.optimizer["trainer.only"].tolist() == [1]
+        assert saved.optimizer["trainer.zeros"].tolist() == [0]
+        assert saved.optimizer["process1.trainer.zeros"].tolist() == [0, 0]
+
+
+def test_chance_differs_between_processes_that_were_one(out: Path, three: list[dict[str, Any]]) -> None:
+    assert three
+    saved = checkpoint.load(checkpoint.newest_good(out / "solo"))
+    assert saved.state["processes"] == 2
+    mine = json.loads(bytes(saved.optimizer["process1.random"].numpy()))
+    assert mine["python"] != saved.state["random"]["python"]
 
 
 def test_the_first_process_says_whether_a_run_goes_on(out: Path, three: list[dict[str, Any]]) -> None:

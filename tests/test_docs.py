@@ -168,8 +168,10 @@ def proven(command: str) -> bool:
     if program == "torchrun":
         asked = get_args_parser().parse_args(words)
         return asked.training_script == "ganzoo" and cli.main([*asked.training_script_args, "--dry-run"]) == 0
-    if program == "python" and len(words) == 1:
-        return (ROOT / words[0]).is_file()
+    if program == "python":
+        file, *rest = words
+        text = (ROOT / file).read_text(encoding="utf-8") if (ROOT / file).is_file() else ""
+        return bool(text) and all(f'"{word}"' in text for word in rest if word.startswith("-"))
     if program == "pip":
         verb, *what = words
         files = [word for before, word in itertools.pairwise(words) if before == "-c"]

@@ -30,6 +30,11 @@ def faulty_parts() -> Iterator[None]:
     ("part", "sentence"),
     [
         ("gen flat", "returns a tensor (4, 64) from forward(), not (4, 1, 8, 8) for a batch of 4"),
+        ("gen lazy", "has a lazy layer, whose 'main.weight' has no size until it is called"),
+        ("gen making", "makes 'gain' in forward(), and no checkpoint with it could be read back"),
+        ("disc frozen", "has no parameter that can learn"),
+        ("disc stateful", "saves '_extra_state', a dict and no tensor"),
+        ("disc precise", "saves 'filter' as torch.complex128, which no checkpoint holds"),
         ("disc column", "returns a tensor (4, 1) from forward(), not (4,) for a batch of 4"),
         ("loss listed", "returns a tensor (4,) from discriminator(), not a scalar"),
         ("loss halved", "returns a tensor (4,) from generator(), not a scalar"),

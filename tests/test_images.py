@@ -94,6 +94,25 @@ def test_a_link_that_leads_back_up_does_not_trap(tmp_path: Path) -> None:
     assert list_images(tmp_path).names == ("a/1.png",)
 
 
+def test_links_to_one_folder_are_classes_each(tmp_path: Path) -> None:
+    save(picture(), tmp_path / "all" / "1.png")
+    for name in ("cats", "kitties"):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        (tmp_path / "p" / name).symlink_to(tmp_path / "all")
+    files = list_images(tmp_path / "p")
+    assert files.names == ("cats/1.png", "kitties/1.png")
+    assert files.classes == ("cats", "kitties")
+
+
+def test_links_that_multiply_are_refused(tmp_path: Path) -> None:
+    for floor in range(16):
+        (tmp_path / f"{floor}").mkdir()
+        for name in ("a", "b"):
+            (tmp_path / f"{floor}" / name).symlink_to(tmp_path / f"{floor + 1}")
+    with pytest.raises(UsageError, match="lead to the same folders more than 4096 times: remove some"):
+        list_images(tmp_path / "0")
+
+
 def test_what_is_no_source_of_images_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no folder or zip of images at"):
         list_images(tmp_path / "none")
@@ -156,6 +175,40 @@ def test_sixteen_bits_and_floats_keep_their_range(tmp_path: Path, suffix: str) -
     pixels, _ = decode_images(list_images(tmp_path), (1, 16, 16))
     for image in pixels:
         assert np.array_equal(image.reshape(-1), np.arange(256))
+
+
+def test_floats_a_little_above_white_are_white(tmp_path: Path) -> None:
+    for top, over in ((1, 1.0000002), (1, 1.0005), (255, 255.1)):
+        values = np.linspace(0, top, 256, dtype=np.float32).reshape(16, 16)
+        values[-1, -1] = over
+        save(Image.fromarray(values), tmp_path / "float.tif")
+        pixels, _ = decode_images(list_images(tmp_path), (1, 16, 16))
+        assert np.array_equal(pixels.reshape(-1), np.arange(256)), over
+
+
+@pytest.mark.parametrize(
+    ("top", "kind", "told"),
+    [
+        (1000, np.float32, "from 0 to 1000, where 0 to 255 was expected"),
+        (315000, np.int32, "to 315000, where 0 to 65535"),
+    ],
+)
+def test_values_above_white_are_refused_as_those_below_black_are(
+    tmp_path: Path, top: int, kind: type[np.generic], told: str
+) -> None:
+    save(Image.fromarray(np.linspace(0, top, 256).reshape(16, 16).astype(kind)), tmp_path / "high.tif")
+    with pytest.raises(UsageError, match=told):
+        decode_images(list_images(tmp_path), (1, 16, 16))
+
+
+def test_every_ending_of_jpeg_and_of_netpbm_is_read(tmp_path: Path) -> None:
+    image = picture(mode="L")
+    for name, kind in (("a.jfif", "JPEG"), ("b.jpe", "JPEG"), ("c.PNM", "PPM")):
+        save(image, tmp_path / name, format=kind)
+    save(image.convert("1"), tmp_path / "d.pbm", format="PPM")
+    files = list_images(tmp_path)
+    assert files.names == ("a.jfif", "b.jpe", "c.PNM", "d.pbm")
+    assert len(decode_images(files, (1, 16, 16))[1]) == 4
 
 
 def test_exif_turns_and_gif_shows_its_first_frame(tmp_path: Path) -> None:
@@ -228,6 +281,15 @@ def test_a_broken_image_is_named_or_skipped(tmp_path: Path, caplog: pytest.LogCa
     assert "2 of 4 images were left out of" in caplog.text
     assert "a/cut.png (" in caplog.text
     assert "b/empty.jpg (no image format that is known here)." in caplog.text
+
+
+def test_a_class_that_is_left_without_an_image_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b", "c"):
+        save(picture(), tmp_path / name / "1.png")
+    (tmp_path / "b" / "1.png").write_bytes(b"no image")
+    (tmp_path / "c" / "2.png").write_bytes(b"no image")
+    decode_images(list_images(tmp_path), (3, 16, 16), on_bad_image="skip")
+    assert f"Classes of {tmp_path} are left without an image: b." in caplog.text
 
 
 def test_when_no_image_can_be_read_there_is_nothing_to_skip_to(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.data import ArrayDataset
+from ganzoo.data.naming import data_settings, reference_settings
 from ganzoo_datasets import FolderConfig, NpzConfig, folder_spec, npz_spec
 from ganzoo_datasets.own import Folder, Npz
 
@@ -95,12 +96,15 @@ def test_npz_images_in_all_layouts_and_ranges(tmp_path: Path, array: Any) -> Non
     assert labels_of(dataset) == [0, 1, 2, 1, 0]
 
 
-def test_npz_grey_bool_and_points(tmp_path: Path) -> None:
+def test_npz_grey_bool_and_points(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     grey = npz(path=save(tmp_path, PIXELS=PIXELS[..., 0]), images="PIXELS")
     assert grey.spec == Spec((1, 8, 12))
     assert np.array_equal(grey.samples[:, 0], PIXELS[..., 0])
     masks = npz(path=save(tmp_path, arr_0=PIXELS[..., 0] > 127))
     assert set(masks.samples.flatten().tolist()) == {0, 255}
+    assert not caplog.records
+    npz(path=save(tmp_path, arr_0=np.eye(8, dtype=np.uint8)[None].repeat(5, 0)))
+    assert "If 1 means white, store it as bool." in caplog.text
     points = npz(path=save(tmp_path, x=np.array([[1.5, -7.0], [3.0, 4.0]]), other=np.zeros(2)), labels=None)
     assert points.spec == Spec((2,))
     assert points.fetch(torch.tensor([0])).x.tolist() == [[1.5, -7.0]]
@@ -153,3 +157,35 @@ assert str(d.folder_spec(d.FolderConfig(path=at))) == str(d.npz_spec(d.NpzConfig
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_npz_that_is_distorted_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = save(tmp_path, x=PIXELS)
+    npz(path=path)
+    assert not caplog.records
+    assert npz(path=path, size=8).spec == Spec((3, 8, 8))
+    assert f"The images of {path} are 8x12 (height x width) and are distorted to 8x8; without" in caplog.text
+
+
+def test_a_folder_that_is_called_as_a_data_set_is_taken_where_that_needs_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert data_settings("images") == {"data": "images"}
+    for name in ("images", "folder", "npz", "digits"):
+        (tmp_path / name).mkdir()
+    for name in ("images", "folder", "npz"):
+        assert data_settings(name) == {"data": "folder", "data.path": name}
+    assert data_settings("digits") == {"data": "digits"}, "this one is complete"
+    assert reference_settings("images", "--against") == ("folder", {"path": "images"})
+
+
+def test_a_home_that_nobody_has_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ask, name in ((folder, "~nobody-of-that-name/x"), (npz, "~nobody-of-that-name/x.npz")):
+        with pytest.raises(UsageError, match="Nobody knows whose home ~nobody-of-that-name in "):
+            ask(path=Path(name))
+    with pytest.raises(UsageError, match="no data set, folder or file"):
+        data_settings("~nobody-of-that-name/x")
+    with pytest.raises(UsageError):
+        reference_settings("~nobody-of-that-name/x:1", "--against")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import TINY, also, flags, train, weights
@@ -56,6 +57,19 @@ def test_a_lost_terminal_saves_and_leaves_unless_it_is_ignored(tmp_path: Path) -
     assert run.metrics()[-1]["step"] == 9
 
 
+def test_a_score_that_a_signal_came_before_is_made_up_for(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**TINY, "run.eval_every": 3, "run.eval_samples": 50, "run.out": tmp_path}
+    straight = ganzoo.train({**settings, "run.name": "straight", "run.steps": 10})
+    with pytest.raises(Interrupted, match="after step 6"):
+        ganzoo.train({**settings, "run.name": "parts", "run.steps": 10}, observers=[Sends(signal.SIGTERM, 6)])
+    parts = ganzoo.train({"run.steps": 10}, resume=tmp_path / "parts")
+    assert parts.scores() == straight.scores()
+    states = [checkpoint.load(checkpoint.newest_good(run.path)).state for run in (straight, parts)]
+    assert states[0]["best"] == states[1]["best"]
+    first, second = ((run.checkpoints / checkpoint.BEST).read_bytes() for run in (straight, parts))
+    assert first == second
+
+
 def test_a_signal_during_the_first_grid_leaves_a_run_to_continue(tmp_path: Path) -> None:
     straight = train(tmp_path / "a", steps=5)
     with pytest.raises(Interrupted, match="after step 0"):
@@ -88,6 +102,30 @@ def test_handlers_come_back_and_those_of_other_languages_stay(monkeypatch: pytes
         assert real(signal.SIGTERM) == stop._handle
         assert real(signal.SIGINT) != stop._handle
     assert real(signal.SIGTERM) == before
+
+
+TWICE = """
+import os, signal
+from ganzoo.training.signals import StopSignals
+
+with StopSignals() as stop:
+    stop.defer()
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+    print("saved")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
+@pytest.mark.parametrize(("world", "saved"), [("1", ""), ("2", "saved\n")])
+def test_a_second_signal_leaves_at_once_unless_there_are_several_processes(world: str, saved: str) -> None:
+    """Whoever has started them: this is how ``srun`` does."""
+    place = {"RANK": "0", "WORLD_SIZE": world}
+    done = subprocess.run(
+        [sys.executable, "-c", TWICE], env={**os.environ, **place}, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (saved, "")
+    assert done.returncode == (0 if saved else 128 + signal.SIGTERM)
 
 
 def test_a_step_that_takes_too_long_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ FAULTS = [
     ("generator", "moody", "changes-with-the-mode-only-by-its-layers", "self.training"),
     ("generator", "late", "survives-safetensors", "it has the unknown late"),
     ("generator", "nosy", "is-built-without-memory", "meta device"),
-    ("generator", "clingy", "can-be-copied", "keep no tensor of the graph"),
+    ("generator", "clingy", "can-be-copied", "so no locks or open files"),
     ("generator", "narrow", "follows-the-arithmetic", "returns torch.float32 for float64"),
     ("generator", "secretive", "uses-labels-as-declared", "without declaring the trait CONDITIONAL"),
     ("generator", "boastful", "uses-labels-as-declared", "declares the trait CONDITIONAL and ignores"),

@@ -7,6 +7,7 @@ import os
 import struct
 import tracemalloc
 import zipfile
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -188,3 +189,36 @@ def test_files_named_by_hand_are_found_in_their_zip(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"x\.zip has no file c\.png"), ImageFiles(path, ("c.png",)).open():
         pass
     assert struct.calcsize(module._LOCAL.format) == 30
+
+
+def test_bytes_that_are_missing_in_the_middle_are_damage_that_lasts(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in "abc":
+            archive.writestr(f"{name}.png", bytes(500))
+    data = path.read_bytes()
+    path.write_bytes(data[:600] + data[700:])
+    members = list_members(path)
+    with closing(OpenZip(path)) as archive:
+        for row in members.table.tolist()[:2]:
+            with pytest.raises(ValueError, match="the zip"):
+                archive.read(Member(*row))
+
+
+def test_pictures_of_a_zip_that_are_not_read_are_told_of_each_time(
+    tmp_path: Path, cache: ImageCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a/1.png", "a/2.HEIC", "b/1.png", "b/2.heic", "b/3.avif", "b/4.txt", "__MACOSX/5.heic"):
+            archive.writestr(name, b"x")
+    for _ in range(2):  # the list is read, and is then known
+        caplog.clear()
+        files = list_images(path)
+        assert files.names == ("a/1.png", "b/1.png")
+        assert files.table is not None
+        assert len(files.table) == 2
+        assert caplog.messages == [
+            f"Pictures in {path} that cannot be read are left out: 1 end in .avif, 2 end in .heic; convert them to PNG "
+            "or JPEG."
+        ]

@@ -151,11 +151,11 @@ def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:
 
     if choice.id != "ganzoo/folder":
         return from_dataset(build(choice, spec), record)
-    from ganzoo.data.files import list_images
+    from ganzoo.data.files import at_home, list_images
     from ganzoo.data.workers import Decoders, workers_wanted
 
     assert len(spec.shape) == 3
-    files = list_images(Path(options["path"]).expanduser().absolute(), labels=spec.num_classes is not None)
+    files = list_images(at_home(Path(options["path"])).absolute(), labels=spec.num_classes is not None)
     decoders = Decoders(files, spec.shape, choice.config.fit, workers_wanted(workers))
     return from_files(files, spec, decoders, choice.config.on_bad_image, record)
 

@@ -139,7 +139,7 @@ def command(
     if several > 1:
         from ganzoo.training.launch import launch
 
-        ctx.exit(launch(several, ["eval", *ctx.obj["arguments"]]))
+        ctx.exit(launch(several, ["eval", *ctx.obj["arguments"]], str(asked["device"])))
     result, unkept = many.as_one(lambda: _evaluated(subject, ctx.obj["options"], asked))
     if processes.place().rank:
         return  # process 0 speaks for all

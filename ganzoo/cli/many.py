@@ -25,7 +25,6 @@ def to_start(devices: str | None, device: Callable[[], str]) -> int:
 
     Raises:
         UsageError: torchrun started another number, or it is neither a number nor ``auto``.
-        MissingError: there are not so many GPUs.
     """
     if devices is None:
         return 0

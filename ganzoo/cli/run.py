@@ -102,7 +102,7 @@ def _launch(choosing: Choosing, resume: str | None, ctx: click.Context, *, allow
         broken = config.plan().broken_rules()
     if broken and not allow_incompatible:
         raise UsageError(" ".join(broken))
-    return launch(processes.count(), ["run", *ctx.meta[ARGUMENTS]])
+    return launch(processes.count(), ["run", *ctx.meta[ARGUMENTS]], config.run.device)
 
 
 def _dry_run(config: RunConfig, *, as_json: bool, allow_incompatible: bool) -> None:

@@ -29,6 +29,7 @@ import numpy as np
 from ganzoo.api import Spec
 from ganzoo.data.arrays import Array, map_array, read_header
 from ganzoo.data.files import COPY_RECORD as RECORD
+from ganzoo.data.files import at_home
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import json_digest, sha256
 from ganzoo.reading import read_table
@@ -141,9 +142,10 @@ def read_copy(path: Path) -> Copy:
 
     Raises:
         MissingError: there is none.
+        UsageError: its path begins with the name of a user who is not here.
         GanzooError: it is damaged, or of a later version.
     """
-    path = path.expanduser().absolute()
+    path = at_home(path).absolute()
     try:
         modified = (path / RECORD).stat().st_mtime_ns
     except OSError:
@@ -172,13 +174,17 @@ def _read(path: Path, _modified: int) -> Copy:
     if digest != json_digest(found):
         raise GanzooError(f"{record} is damaged: its digest is not that of what it says; prepare the copy anew.")
     try:
-        return _understood(path, found)
+        return understood(path, found)
     except (KeyError, TypeError, ValueError, UsageError):
         raise GanzooError(f"{record} says what cannot be; prepare the copy anew.") from None
 
 
-def _understood(path: Path, said: dict[str, Any]) -> Copy:
-    """The record, every value of which was looked at: sizes before anybody multiplies them, names before any path."""
+def understood(path: Path, said: dict[str, Any]) -> Copy:
+    """The record, every value of which was looked at: sizes before anybody multiplies them, names before any path.
+
+    Raises:
+        KeyError, TypeError, ValueError, UsageError: it says what cannot be.
+    """
     shape = tuple(said["shape"])
     _require(len(shape) == 3 and all(type(side) is int and 0 < side <= _SIDE for side in shape))
     classes, count = said["num_classes"], said["count"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from abc import ABC, abstractmethod
 from typing import Self
@@ -18,6 +19,8 @@ _LOG = logging.getLogger("ganzoo")
 NOT_MOVED = "they have not been moved yet"
 """Why samples are where they are before anybody asked for them elsewhere."""
 _SHARE_OF_FREE_MEMORY = 0.5
+_LOOKED_AT = 2**26
+"""Bytes of samples of which a fingerprint is made; more take too long at every start."""
 _MOST_ON_MPS = 2**31
 """Bytes from which on ``index_select`` gives zeros on MPS until torch 2.14 (pytorch#188756)."""
 
@@ -53,6 +56,14 @@ class Dataset(ABC):
     def placement(self) -> tuple[str, str]:
         """Where the samples are while a run trains, and why, in words."""
         return ("drawn on the device", "there is no end of them") if self.length is None else ("its own", "of its kind")
+
+    @property
+    def fingerprint(self) -> str:
+        """Says, wherever they are, whether the samples are the ones they were; empty if nothing does.
+
+        Those of two data sets are compared only if they agree up to the colon: each kind is made in its own way.
+        """
+        return f"digest:{self.digest}" if self.digest else ""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
@@ -118,7 +129,24 @@ class ArrayDataset(Dataset):
         self.samples = samples.contiguous()
         self.labels = labels
         self._why = ""
+        self._print = ""
         self.length = len(samples)
+
+    @property
+    def fingerprint(self) -> str:
+        self._print = super().fingerprint or self._print or f"samples:{self._looked_at()}"
+        return self._print
+
+    def _looked_at(self) -> str:
+        """Hex SHA-256 of all labels and of the samples, or of as many as are quickly read, evenly spaced."""
+        row = max(1, self.samples[0].numel() * self.samples.element_size())
+        count = min(self.length, max(1, _LOOKED_AT // row))
+        spread = torch.arange(count, device=self.home) * self.length // count
+        some = self.samples if count == self.length else self.samples.index_select(0, spread)
+        made = hashlib.sha256(f"{self.samples.dtype} {tuple(self.samples.shape)}".encode())
+        for values in [some] if self.labels is None else [some, self.labels]:
+            made.update(values.cpu().contiguous().numpy().data)
+        return made.hexdigest()
 
     def to(self, device: torch.device | str) -> Self:
         if self._why and self.device == torch.device(device):

@@ -31,7 +31,10 @@ Fit = Literal["crop", "pad", "stretch"]
 Channels = Literal["auto", "grey", "rgb"]
 OnBadImage = Literal["refuse", "skip"]
 
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".pgm", ".ppm")
+SUFFIXES: Final = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm"),
+)
 _SPLITS: Final = frozenset({"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"})
 """Names of folders that hardly are classes."""
 _OTHERS: Final = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".raw", ".dng", ".cr2", ".nef", ".arw", ".exr")
@@ -40,8 +43,15 @@ COPY_RECORD: Final = "ganzoo-data.json"
 """A folder that holds a file of this name is a prepared copy; see :mod:`ganzoo.data.copies`."""
 _HIDDEN: Final = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|\Z))|__MACOSX(?=[/\\]|\Z))")
 """In a path, what macOS leaves beside files, and what begins with a dot."""
-_RULE: Final = f"{_HIDDEN.pattern} {' '.join(SUFFIXES)}"
+_RULE: Final = f"{_HIDDEN.pattern} {' '.join((*SUFFIXES, *_OTHERS))}"
 _LARGEST: Final = 2**63 - 1
+ANY_SIZE: Final = "any-size"
+"""Trait of a data set whose images are brought to the height and width of the spec that it is built for."""
+ANY_CHANNELS: Final = "any-channels"
+"""Trait of a data set whose images are brought to the channels, one or three, of the spec that it is built for."""
+_MOST_AGAIN: Final = 4096
+"""So many folders may be entered another time, through links; those that link to each other on every floor would make
+thousands of few."""
 MAX_FILE_BYTES: Final = 64 * 2**20
 """One image file may take this much, unpacked: a zip cannot explode in memory. Several are read at a time."""
 
@@ -57,6 +67,8 @@ class ImageFiles:
         classes: sorted names of the class folders; of a name that is no Unicode, the odd bytes are escaped.
         digest: hex SHA-256 of the folder and the names, sizes and times of change in it, or of the names, sizes and
             checksums of a zip; empty where it is not known.
+        content: hex SHA-256 of the names and sizes in a folder, or the digest of a zip: it tells less of a folder, and
+            stays the same when that is moved; empty where it is not known.
         table: of a zip, where each file is in it, a :class:`~ganzoo.data.zipped.Member` in a row.
         stamp: of a zip, its size and times of change; empty where it is not known.
     """
@@ -66,6 +78,7 @@ class ImageFiles:
     labels: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
     digest: str = ""
+    content: str = ""
     table: Array | None = field(default=None, compare=False, repr=False)
     stamp: tuple[int, ...] = ()
 
@@ -122,26 +135,47 @@ def list_images(path: Path, *, labels: bool = True) -> ImageFiles:
     """
     from ganzoo.data.zipped import known_members, stamp_of, sums
 
-    path = path.expanduser()
+    path = at_home(path)
     table: Array | None = None
     stamp: tuple[int, ...] = ()
     if path.is_dir():
         names, state = _walk(path)
         # Names, sizes and times tell the files of one folder apart, not those of two.
         digest = _digest((str(path.resolve()), *names), state.tobytes())
+        content = _digest(names, state[::3].tobytes())
         names = sorted(names)
     elif path.suffix.lower() in SUFFIXES and path.is_file():
         raise UsageError(one_image(path))
     elif path.is_file():
         stamp = stamp_of(path)
-        names, table = known_members(path, stamp, _is_image, _RULE)
-        digest = _digest(names, sums(table))
+        names, table = known_members(path, stamp, _is_picture, _RULE)
+        others = Counter(_ending(name) for name in names if _is_other(name))
+        if others:
+            _tell_of(others, path)
+            rows = [row for row, name in enumerate(names) if not _is_other(name)]
+            names, table = tuple(names[row] for row in rows), table[rows]
+        digest = content = _digest(names, sums(table))
     else:
         raise UsageError(f"There is no folder or zip of images at {path}.")
     if not names:
         raise UsageError(f"{path} holds no images; they end in {' '.join(SUFFIXES)}, and what is hidden is left out.")
     numbers, classes = _classes(names, path) if labels else (None, ())
-    return ImageFiles(path, tuple(names), numbers, classes, digest, table, stamp)
+    return ImageFiles(path, tuple(names), numbers, classes, digest, content, table, stamp)
+
+
+def at_home(path: Path) -> Path:
+    """The path with ``~`` and ``~name`` written out.
+
+    Raises:
+        UsageError: there is no such user.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        user = path.parts[0]
+        raise UsageError(
+            f"Nobody knows whose home {user} in {path} is; if it is the name of a folder, write {path.absolute()}."
+        ) from None
 
 
 def is_copy(path: Path) -> bool:
@@ -164,20 +198,27 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
     Raises:
         UsageError: a folder cannot be listed, unless for lack of rights: those are told of and passed over.
     """
-    seen = set()
-    todo = [""]
+    entered: set[tuple[int, int]] = set()
+    again = 0
+    todo: list[tuple[str, frozenset[tuple[int, int]]]] = [("", frozenset())]
     names: list[str] = []
     states = array("q")
     others: Counter[str] = Counter()
     while todo:
-        inside = todo.pop()
+        inside, above = todo.pop()
         before = f"{inside}/" if inside else ""
         below, found = [], []
         try:
             state = (root / inside).stat()
-            if (state.st_dev, state.st_ino) in seen:
+            this = state.st_dev, state.st_ino
+            if this in above:
                 continue  # a link that leads back up
-            seen.add((state.st_dev, state.st_ino))
+            again += this in entered
+            if again > _MOST_AGAIN:
+                raise UsageError(
+                    f"Links in {root} lead to the same folders more than {_MOST_AGAIN} times: remove some."
+                )
+            entered.add(this)
             with os.scandir(root / inside) as entries:
                 for entry in entries:
                     if _is_folder(entry):
@@ -185,8 +226,8 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
                             below.append(before + entry.name)
                     elif _is_image(entry.name):
                         found.append((before + entry.name, _state_of(entry)))
-                    elif entry.name.lower().endswith(_OTHERS) and not _HIDDEN.search(entry.name):
-                        others[entry.name.lower().rpartition(".")[2]] += 1
+                    elif _is_other(entry.name) and not _HIDDEN.search(entry.name):
+                        others[_ending(entry.name)] += 1
         except OSError as err:
             if err.errno not in (errno.EACCES, errno.EPERM):
                 raise UsageError(f"The folder {root / inside} cannot be read: {err.strerror or err}.") from None
@@ -194,11 +235,17 @@ def _walk(root: Path) -> tuple[Sequence[str], array[int]]:
         for name, state_of_file in sorted(found):
             names.append(name)
             states.extend(state_of_file)
-        todo += sorted(below, reverse=True)
+            above |= {this}
+        todo += [(folder, above) for folder in sorted(below, reverse=True)]
     if others:
-        kinds = ", ".join(f"{count} end in .{ending}" for ending, count in sorted(others.items()))
-        _LOG.warning("Pictures in %s that cannot be read are left out: %s; convert them to PNG or JPEG.", root, kinds)
+        _tell_of(others, root)
     return names, states
+
+
+def _tell_of(others: Counter[str], path: Path) -> None:
+    """Say how many pictures are left out, by their endings."""
+    kinds = ", ".join(f"{count} end in .{ending}" for ending, count in sorted(others.items()))
+    _LOG.warning("Pictures in %s that cannot be read are left out: %s; convert them to PNG or JPEG.", path, kinds)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -231,6 +278,20 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not _HIDDEN.search(name)
+
+
+def _is_other(name: str) -> bool:
+    """Whether it is a picture that is not read."""
+    return name.lower().endswith(_OTHERS)
+
+
+def _is_picture(name: str) -> bool:
+    """Whether it is a picture, be it one that is not read."""
+    return name.lower().endswith((*SUFFIXES, *_OTHERS)) and not _HIDDEN.search(name)
+
+
+def _ending(name: str) -> str:
+    return name.lower().rpartition(".")[2]
 
 
 def _classes(names: Iterable[str], path: Path) -> tuple[tuple[int, ...] | None, tuple[str, ...]]:

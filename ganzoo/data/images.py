@@ -188,6 +188,12 @@ def report_bad(files: ImageFiles, bad: Mapping[str, str]) -> None:
     if bad:
         were = "was" if len(bad) == 1 else "were"
         _LOG.warning("%d of %d images %s left out of %s: %s.", len(bad), len(files), were, files.path, _named(bad))
+    if bad and files.labels is not None:
+        left = {label for name, label in zip(files.names, files.labels, strict=True) if name not in bad}
+        empty = [name for label, name in enumerate(files.classes) if label not in left]
+        if empty:
+            which = printable(", ".join(empty[:_NAMED]) + ", ..." * (len(empty) > _NAMED))
+            _LOG.warning("Classes of %s are left without an image: %s.", files.path, which)
 
 
 def refusal(files: ImageFiles, name: str, reason: str, *, may_skip: bool = True) -> UsageError:

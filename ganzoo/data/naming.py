@@ -26,19 +26,40 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     has_separator = os.sep in value or "/" in value
     if value == "auto" or not (has_separator or path.exists() or path.suffix.lower() in _ARCHIVES):
         return {"data": value}
+    if _is_name(value) and not (_needs_path(value) and path.exists()):
+        return {"data": value}
+    if not path.exists():
+        raise UsageError(f"There is no data set, folder or file {value!r}.")
+    kind = "prepared" if is_copy(path) else "folder"
+    name = kind if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
+    if name is None and path.suffix.lower() in SUFFIXES:
+        raise UsageError(one_image(value))
+    if name is None:
+        raise UsageError(f"{flag} takes a name, a folder, a .zip or an .npz file, not {value!r}.")
+    return {"data": name, "data.path": str(path.absolute()) if str(path).startswith("~") else value}
+
+
+def _is_path(value: str) -> bool:
+    """Whether something is there; ``~name`` of a user who is not here may be the name of a file."""
+    try:
+        return Path(value).expanduser().exists()
+    except RuntimeError:
+        return Path(value).exists()
+
+
+def _is_name(value: str) -> bool:
+    """Whether a data set has this name."""
     try:
         registry().get("dataset", value)
     except UsageError:
-        if not path.exists():
-            raise UsageError(f"There is no data set, folder or file {value!r}.") from None
-        kind = "prepared" if is_copy(path) else "folder"
-        name = kind if path.is_dir() else _ARCHIVES.get(path.suffix.lower())
-        if name is None and path.suffix.lower() in SUFFIXES:
-            raise UsageError(one_image(value)) from None
-        if name is None:
-            raise UsageError(f"{flag} takes a name, a folder, a .zip or an .npz file, not {value!r}.") from None
-        return {"data": name, "data.path": str(path.absolute()) if str(path).startswith("~") else value}
-    return {"data": value}
+        return False
+    return True
+
+
+def _needs_path(name: str) -> bool:
+    """Whether a data set is nothing without a path, as ``folder`` is: who has a folder of that name means that."""
+    options = registry().get("dataset", name).options
+    return any(option.name == "path" and option.default is None for option in options)
 
 
 def reference_settings(value: str, flag: str) -> tuple[str, dict[str, str]]:
@@ -48,7 +69,7 @@ def reference_settings(value: str, flag: str) -> tuple[str, dict[str, str]]:
         UsageError: there is no such data set, folder, file or split.
     """
     name, colon, split = value.rpartition(":")
-    if colon and not Path(value).expanduser().exists():
+    if colon and not _is_path(value):
         entry = registry().get("dataset", name)
         if "split" not in {option.name for option in entry.options}:
             raise UsageError(f"The data set {name!r} has no splits; leave ':{split}' out.")

@@ -29,7 +29,7 @@ _MAX_PIXELS: Final = 2**26
 _LARGE: Final = 2**22
 _STRIP: Final = 64
 _SLACK: Final = 1e-3
-"""How far below black numbers may be, by white: what arithmetic leaves."""
+"""How far below black and above white floats may be, by white: what arithmetic leaves."""
 _TURNING: Final = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 """What announces in a PNG that it may be turned; these words are never compressed."""
 _DEEP_MODES: Final = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
@@ -103,7 +103,7 @@ def _flatten(image: Image.Image, mode: Literal["L", "RGB"]) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of more than 8 bits: integers are taken to span 16 bits, floats 0 to 1 (or 0 to 255 if any exceeds 1).
+    """Grey of more than 8 bits: integers are taken to span 16 bits, floats 0 to 1 (or 0 to 255 if any is far above 1).
 
     A value that stands for transparent becomes white.
     """
@@ -112,8 +112,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image)
     if not np.isfinite(values).all():
         raise ValueError("it has pixels that are not finite")
-    top = (255.0 if values.max() > 1 else 1.0) if image.mode == "F" else 65535.0
-    if values.min() < -_SLACK * top:
+    top = (255.0 if values.max() > 1 + _SLACK else 1.0) if image.mode == "F" else 65535.0
+    most = top * (1 + _SLACK) if image.mode == "F" else top
+    if values.min() < -_SLACK * top or values.max() > most:
         raise ValueError(f"it has pixels from {values.min():g} to {values.max():g}, where 0 to {top:g} was expected")
     pixels = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), _STRIP):  # float64 of a whole large image would take gigabytes

@@ -11,27 +11,28 @@ import glob
 import hashlib
 import json
 import logging
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from ganzoo.api import GanzooError, Spec, UsageError
-from ganzoo.data.arrays import Array, pack_header, write_arrays
-from ganzoo.data.copies import LABELS, Copy, Shard, read_copy
+from ganzoo.data.arrays import Array, write_arrays
+from ganzoo.data.copies import LABELS, Copy, Shard, read_copy, understood
 from ganzoo.data.dataset import ArrayDataset, Dataset
-from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, is_copy
+from ganzoo.data.files import COPY_RECORD, ImageFiles, OnBadImage, at_home, is_copy
 from ganzoo.data.images import refusal, report_bad
 from ganzoo.data.index import index_of
 from ganzoo.data.kept import key_of
 from ganzoo.data.picture import Pixels
 from ganzoo.data.pixels import from_unit
+from ganzoo.data.shard import HEADER, ShardFile
 from ganzoo.data.stream import in_turn
 from ganzoo.data.streamed import decode_in_order, note
 from ganzoo.data.workers import Decoders
@@ -47,10 +48,12 @@ _LOG: Final = logging.getLogger("ganzoo")
 SHARD_BYTES: Final = 2**30
 _MOST_FILES: Final = 512
 """Each one is open while the copy is used, and a process may not have many more."""
-_HEADER: Final = 512
-"""Bytes of a file before its pixels; its header is written when they are counted."""
 _BATCH: Final = 256
 _PROGRESS: Final = "progress.json"
+_PATIENCE: Final = 1.0
+"""Seconds for which a copy is waited for that another process seems to finish."""
+_STALE: Final = 60.0
+"""Seconds after which nobody is about to write down how far a copy is."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,8 @@ def from_dataset(dataset: Dataset, source: Mapping[str, Any]) -> Original:
         told = made.hexdigest()
     digest = key_of(data=told) if told else ""
     known = None if labels is None else labels.cpu().numpy()
-    return Original(dataset.spec, length, images, known, dataset.classes, source, digest)
+    classes = dataset.classes if dataset.spec.num_classes else ()
+    return Original(dataset.spec, length, images, known, classes, source, digest)
 
 
 def prepare(
@@ -162,9 +166,11 @@ def prepare(
             be too many.
         GanzooError: it cannot be written.
     """
-    out = out.expanduser().absolute()
+    out = at_home(out).absolute()
     if not out.name:
         raise UsageError(f"{out} is no name for a copy: name a folder that is not there yet.")
+    if out.is_symlink() and not out.exists():
+        raise UsageError(f"{out} is a link that leads nowhere: remove it, or choose another name.")
     made = _Making(original, out, max(1, shard_bytes // original.spec.numel))
     if out.exists():
         return _same_as(out, made)
@@ -173,6 +179,7 @@ def prepare(
         raise UsageError(
             f"This copy would have more than {_MOST_FILES} files: make them of {least} MiB (--shard-size)."
         )
+    made.check_record()
     made.tell_of_others()
     try:
         copy = made.work(out, advance)
@@ -183,7 +190,7 @@ def prepare(
     except Interrupted:
         raise
     except (OSError, GanzooError) as err:
-        if not is_copy(out):  # else a quicker process renamed the folder
+        if not (is_copy(out) or (not isinstance(err, UsageError) and _comes(out))):
             if isinstance(err, GanzooError):
                 raise
             raise GanzooError(
@@ -193,12 +200,21 @@ def prepare(
     return _same_as(out, made)
 
 
+def _comes(out: Path) -> bool:
+    """Whether a quicker process, which took what this one missed, has its copy in place soon."""
+    deadline = time.monotonic() + _PATIENCE
+    while not is_copy(out) and time.monotonic() < deadline:
+        time.sleep(_PATIENCE / 20)
+    return is_copy(out)
+
+
 def _same_as(out: Path, made: _Making) -> Copy:
     """The copy that is there already."""
     copy = read_copy(out) if is_copy(out) else None
     left_out = 0 if copy is None else made.original.count - copy.count
     if copy is not None and made.key and copy.source.get("key") == made.key:
         if not (left_out and made.original.whole):
+            made.tidy(out)  # who made it may have been stopped before that
             return copy
         why = f"leaves {left_out} of them out, which could not be read when it was made"
     elif copy is not None:
@@ -236,7 +252,7 @@ class _Making:
         """Everything but the last rename; the copy as it will be at ``out``."""
         original = self.original
         self._go_on()
-        file: _File | None = _File.left(self._next(), original.spec) if self.key else None
+        file: ShardFile | None = ShardFile.left(self._next(), original.spec) if self.key else None
         so_far = [*self.kept, *(file.numbers if file else [])]
         done = int(so_far[-1][-1]) + 1 if so_far else 0
         advance(done)
@@ -249,7 +265,7 @@ class _Making:
             for pixels, numbers in original.images(done):
                 start = 0
                 while start < len(pixels):
-                    file = file or _File(self._next(), original.spec)
+                    file = file or ShardFile(self._next(), original.spec)
                     part = slice(start, start + self.room - file.count)
                     file.add(pixels[part], numbers[part])
                     start = part.stop
@@ -274,24 +290,37 @@ class _Making:
         return self.folder / f"images-{len(self.shards):05d}.safetensors"
 
     def _go_on(self) -> None:
-        """Take over what an earlier process left of the same copy, or begin with nothing."""
-        ours = False
-        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+        """Take over what an earlier process left of the same copy, or begin with nothing.
+
+        Another process that makes the same copy at this moment is let be: they write the same, each to drafts of its
+        own, and the first one to be done takes the name.
+        """
+        said: dict[str, Any] | None = None
+        with suppress(OSError, ValueError):
             said = read_table(self.folder / _PROGRESS)
-            ours = bool(self.key) and said["key"] == self.key
-            for name, count, digest in said["shards"] if ours else ():
+        ours = said is not None and bool(self.key) and said.get("key") == self.key
+        if not ours and (said is not None or not self.key or self._is_stale()):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        if said is None or not ours:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / _PROGRESS, json.dumps({"key": self.key, "shards": []}), durable=False)
+            return
+        with suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            for name, count, digest in said["shards"]:
                 numbers = np.fromfile(self.folder / f"{Path(name).stem}.numbers", np.int64)
-                size = _HEADER + count * self.original.spec.numel
+                size = HEADER + count * self.original.spec.numel
                 if len(numbers) != count or (self.folder / name).stat().st_size != size:
                     break
                 self.shards.append(Shard(name, count, digest))
                 self.kept.append(numbers)
-        if not ours:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / _PROGRESS, json.dumps({"key": self.key, "shards": []}), durable=False)
 
-    def _close(self, file: _File) -> None:
+    def _is_stale(self) -> bool:
+        """Whether the folder was left long ago; nobody knows how far the copy in it is."""
+        with suppress(OSError):
+            return time.time() - self.folder.stat().st_mtime > _STALE
+        return False
+
+    def _close(self, file: ShardFile) -> None:
         """A file is full: from now on it is there whatever happens."""
         self.shards.append(file.close())
         self.kept.append(np.concatenate(file.numbers))
@@ -301,88 +330,47 @@ class _Making:
         write_text(self.folder / _PROGRESS, json.dumps({"key": self.key, "shards": shards}), durable=False)
 
     def _record(self, out: Path) -> Copy:
-        """Labels and the record; what was for the making is removed."""
+        """Labels and the record."""
         original, folder = self.original, self.folder
         kept = np.concatenate(self.kept)
         labels = ""
         if original.labels is not None:
             write_arrays(folder / LABELS, {"labels": original.labels[kept]}, {})
             labels = sha256(folder / LABELS)
-        source = {**original.source, "images": original.count, "key": self.key}
-        copy = Copy(out, original.spec, original.classes, tuple(self.shards), labels, source)
-        text = copy.text()
-        if len(text) > MAX_BYTES:
-            raise UsageError("This copy would have too many files or classes for its record: raise --shard-size.")
-        write_text(folder / COPY_RECORD, text)
-        self.tidy(folder)
+        copy = self._copy(out, tuple(self.shards), labels)
+        understood(out, copy.to_dict())  # what is written can be read
+        write_text(folder / COPY_RECORD, copy.text())
         return copy
 
+    def _copy(self, out: Path, shards: tuple[Shard, ...], labels: str) -> Copy:
+        """The copy at ``out`` whose files are these."""
+        original = self.original
+        source = {**original.source, "images": original.count, "key": self.key}
+        return Copy(out, original.spec, original.classes, shards, labels, source)
+
+    def check_record(self) -> None:
+        """Refuse a copy whose record would be too long, before anything is done.
+
+        Raises:
+            UsageError: it would.
+        """
+        count, nothing = self.original.count, "0" * 64
+        counts = [min(self.room, count - start) for start in range(0, count, self.room)]
+        shards = tuple(Shard(f"images-{at:05d}.safetensors", each, nothing) for at, each in enumerate(counts))
+        size = len(self._copy(self.folder, shards, nothing).text())
+        if size > MAX_BYTES:
+            raise UsageError(
+                f"The names of {len(self.original.classes)} classes make the record of this copy "
+                f"{size / 2**20:.1f} MiB long, and it may have {MAX_BYTES / 2**20:.0f}: shorten them, or leave the "
+                "labels out with --cond off."
+            )
+
     def tidy(self, folder: Path) -> None:
-        """Remove what was for the making, be it another process's, which will find the copy there."""
+        """Remove what was for the making, be it another process's, which will find the copy there.
+
+        So this is done once the copy has its name: before, the other one would miss what it is writing.
+        """
         for pattern in ("*.numbers", ".*.tmp", "*.part", _PROGRESS):
             for each in folder.glob(pattern):
                 with suppress(OSError):
                     each.unlink(missing_ok=True)
-
-
-class _File:
-    """A file of images that is being written."""
-
-    def __init__(self, path: Path, spec: Spec, numbers: Iterable[Array] = ()) -> None:
-        self.path, self.spec, self.numbers = path, spec, list(numbers)
-        self.count = sum(map(len, self.numbers))
-        self._draft = _draft_of(path)
-        self._file: IO[bytes] = self._draft.open("ab")
-        self._file.truncate(_HEADER + self.count * spec.numel)
-
-    @classmethod
-    def left(cls, path: Path, spec: Spec) -> _File | None:
-        """The file as an earlier process gave it up; None if it left nothing that can be gone on with."""
-        part = path.with_suffix(".part")
-        try:
-            numbers = np.fromfile(path.with_suffix(".part.numbers"), np.int64)
-            if not len(numbers) or part.stat().st_size != _HEADER + len(numbers) * spec.numel:
-                return None
-            part.replace(_draft_of(path))  # of several processes, one has it
-        except OSError:
-            return None
-        return cls(path, spec, [numbers])
-
-    def add(self, pixels: Pixels, numbers: Array) -> None:
-        """Write some images after the others."""
-        self._file.write(np.ascontiguousarray(pixels).data)
-        self.numbers.append(numbers)
-        self.count += len(pixels)
-
-    def close(self) -> Shard:
-        """Write the header, and give the file its name when all is on the disk."""
-        size = self.count * self.spec.numel
-        array = {"dtype": "U8", "shape": [self.count, *self.spec.shape], "data_offsets": [0, size]}
-        header = pack_header({"pixels": array}, _HEADER)
-        assert len(header) == _HEADER
-        self._file.close()
-        with self._draft.open("r+b") as file:
-            file.write(header)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = sha256(self._draft)
-        self._draft.replace(self.path)
-        return Shard(self.path.name, self.count, digest)
-
-    def give_up(self) -> None:
-        """Leave what there is to :meth:`left`, as far as the disk lets us."""
-        with suppress(OSError, ValueError):
-            self._file.close()
-            numbers = np.concatenate(self.numbers)
-            with self._draft.open("r+b") as file:
-                file.truncate(_HEADER + len(numbers) * self.spec.numel)  # the last images may be there in part
-                os.fsync(file.fileno())
-            self.path.with_suffix(".part.numbers").write_bytes(numbers.tobytes())
-            self._draft.replace(self.path.with_suffix(".part"))
-        self._file.close()
-        self._draft.unlink(missing_ok=True)
-
-
-def _draft_of(path: Path) -> Path:
-    """Where this process writes a file until it is whole."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

@@ -75,11 +75,16 @@ class StreamedImages(Dataset):
         self.length = len(self.kept)
         labelled = files.labels if spec.num_classes else None
         self.labels = None if labelled is None else torch.tensor(labelled)[self.kept]
+        kept = "" if len(self.kept) == len(files) else str(self.kept.tolist())
+        self._print = f"files:{key_of(content=files.content, kept=kept)}" if files.content else ""
         if files.digest:
             labels = "" if labelled is None else "\0".join(files.classes)
-            kept = "" if len(self.kept) == len(files) else str(self.kept.tolist())
             how = {"shape": decoders.shape, "fit": decoders.fit}
             self.digest = key_of(list=files.digest, labels=labels, kept=kept, **how)
+
+    @property
+    def fingerprint(self) -> str:
+        return self._print
 
     def to(self, device: torch.device | str) -> Self:
         self.device = torch.device(device)

@@ -107,10 +107,11 @@ class Decoders:
         try:
             with _without_main():
                 if self._pool is None:
-                    pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
-                    weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
-                    with _held_signals():
-                        starts = [pool.submit(_nothing) for _ in range(self.workers)]
+                    with _without_here():
+                        pool = ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _settle_in)
+                        weakref.finalize(self, pool.shutdown, wait=False, cancel_futures=True)
+                        with _held_signals():
+                            starts = [pool.submit(_nothing) for _ in range(self.workers)]
                     self._pool, self._awake = pool, starts[0]
                 if self._awake.done():
                     return self._pool.submit(_decode_piece, files, self.shape, self.fit)
@@ -237,6 +238,23 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
+
+
+@contextmanager
+def _without_here() -> Iterator[None]:
+    """Within, new processes take none of the modules with which they begin from the current folder.
+
+    Python starts them with ``-c``, which looks there before all else; then they look where this process does.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 @contextmanager

@@ -161,6 +161,8 @@ class OpenZip:
             if member.flags & bit:
                 raise ValueError(meaning)
         refuse_large(max(member.size, member.packed))
+        if member.offset < 0:  # its list is nearer to the start than it says
+            raise ValueError("the zip is damaged: bytes before it are missing")
         with self._reading:
             self._file.seek(member.offset)
             mark, name, extra = _LOCAL.unpack(self._file.read(_LOCAL.size).ljust(_LOCAL.size, b"\0"))

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganzoo.api import Spec
+from ganzoo.nn.buffers import fill_memory, in_shared_memory
 from ganzoo.nn.communication import Communication, Solo
 from ganzoo.nn.contracts import Discriminator, Generator
 from ganzoo.nn.critic_pass import Critic, CriticPass
 from ganzoo.nn.guard import Guard, step_unless
 from ganzoo.nn.objectives import Loss, Regularizer
-from ganzoo.nn.precision import Precision, Scaler
+from ganzoo.nn.precision import IDLE, PlainAttention, Precision, Scaler
 
 
 class Batch(NamedTuple):
@@ -86,6 +87,7 @@ class Side(nn.Module):
         super().__init__()
         for name, module in modules.items():
             self.add_module(name, module)
+        fill_memory(self)
         self.trainable: list[Tensor] = [p for p in self.parameters() if p.requires_grad]
         self.optimizer = make_optimizer(self.trainable)
         self.scaler: Scaler | None = None
@@ -171,6 +173,9 @@ class Bundle:
         self._places: list[dict[str, Tensor | None]] = []
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
+        self._left_out: Tensor | None = None  # whether the last step was, on the device
+        constrains = any(map(_constrains, self.regularizers))
+        self._constrained = list(disc.parameters()) if constrains else []
         self._leaves = frozenset().union(*(reg.differentiates for reg in self.regularizers))
 
     @property
@@ -215,10 +220,14 @@ class Bundle:
             side.scaler = Scaler(self.noise.rng.device) if self._precision.name == "fp16" else None
 
     def arrange(self, layout: torch.memory_format) -> None:
-        """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay."""
+        """Lay out four-dimensional weights in this order of memory, before the first step; names and values stay.
+
+        Those that are in shared memory stay as they are: in another order they would be on their own.
+        """
+        fixed = {id(tensor) for tensor in in_shared_memory((self.gen_side, self.disc_side))}
         for side in (self.gen_side, self.disc_side):
             for tensor in (*side.parameters(), *side.buffers()):
-                if tensor.dim() == 4:
+                if tensor.dim() == 4 and id(tensor) not in fixed:
                     # Not by contiguous(): that leaves strides as they are where there is one channel, and torch chooses
                     # its kernels by them.
                     tensor.data = tensor.data.to(memory_format=layout)
@@ -255,7 +264,7 @@ class Bundle:
         look = critic or self.critic
         real_x = real.x.detach().requires_grad_() if "real" in self._leaves else real.x
         fake_x = fake.x.requires_grad_() if "fake" in self._leaves and fake.x.is_leaf else fake.x
-        with self.precision.autocast():
+        with self.precision.autocast(), PlainAttention() if self._leaves else IDLE:
             if self.apart or (real.y is None) is not (fake.y is None):
                 real_logits, fake_logits = look(real_x, real.y), look(fake_x, fake.y)
             else:
@@ -312,8 +321,13 @@ class Bundle:
             the mean of the sum over the processes. What a trainer decides by it, all of them decide alike.
         """
         total = self._update(self.disc_side, terms)
+        left_out = self._left_out
+        before = [] if left_out is None else [p.detach().clone() for p in self._constrained]
         for reg in self.regularizers:
             reg.after_step(self.disc)
+        if left_out is not None:  # a constraint belongs to a step that is taken
+            for p, old in zip(self._constrained, before, strict=True):
+                p.detach().copy_(torch.where(left_out, old, p))
         return total
 
     def update_generator(self, terms: Mapping[str, Tensor]) -> Tensor:
@@ -336,8 +350,12 @@ class Bundle:
         Returns:
             the mean of ``total`` over the processes.
         """
+        _match_strides(side.trainable)
+        return self._step(side, total)
+
+    def _step(self, side: Side, total: Tensor) -> Tensor:
         mean = total = self.communication.average_gradients(side.trainable, self.shared_buffers(), total.detach())
-        if self._is_rearranged:
+        if self._is_rearranged or self.communication.world > 1:  # which makes gradients that this process has not had
             _match_strides(side.trainable)
         unscaled = side.unscale()
         overflow = None
@@ -345,8 +363,9 @@ class Bundle:
             overflow, hopeless = unscaled
             total = torch.where(hopeless, torch.nan, total)
         if self.guard is not None:
-            self.guard.step(side, total, overflow)
+            self._left_out = self.guard.step(side, total, overflow)
             return mean
+        self._left_out = overflow
         if overflow is None:
             side.optimizer.step()
         else:
@@ -357,14 +376,21 @@ class Bundle:
     def _update(self, side: Side, terms: Mapping[str, Tensor]) -> Tensor:
         total = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         self.backward(side, total)
-        return self.apply_gradients(side, total)
+        return self._step(side, total)
+
+
+def _constrains(reg: Regularizer) -> bool:
+    kind = type(reg)
+    return kind.after_step is not Regularizer.after_step or kind.project is not Regularizer.project
 
 
 def _match_strides(parameters: Sequence[Tensor]) -> None:
     """Let gradients lie in memory as their parameters do: torch's fused optimisers take that for granted.
 
-    Autograd makes them so; this is for those that a trainer, or another process, put there.
+    Autograd makes them so, but for sides of one number; this is for those that a trainer, or another process, put
+    there. They may be transposed views, or expanded ones without the memory that an optimiser would read.
     """
     for p in parameters:
-        if p.grad is not None and p.grad.stride() != p.stride():
-            p.grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(p.grad)
+        grad = p.grad
+        if grad is not None and not grad.is_sparse and grad.stride() != p.stride():
+            p.grad = torch.empty_like(p, memory_format=torch.preserve_format).copy_(grad)

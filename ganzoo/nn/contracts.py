@@ -6,15 +6,16 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.api import Spec
+from ganzoo.nn.buffers import Loadable
 
 Prior = Literal["normal", "uniform"]
 """Distribution of the latents: N(0, I), or U(-1, 1) in each dimension."""
 
 
-class Generator(nn.Module, ABC):
+class Generator(Loadable, ABC):
     """Maps latents to samples. Built as ``Target(config, spec)``.
 
     Args:
@@ -49,7 +50,7 @@ def prior_of(gen: Generator) -> str:
     return gen.prior if type(gen).latent is Generator.latent else "own"
 
 
-class Discriminator(nn.Module, ABC):
+class Discriminator(Loadable, ABC):
     """Tells real from generated samples; also called the critic. Built as ``Target(config, spec)``.
 
     Args:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ganzoo.nn.precision import PlainAttention
+
 Critic = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -59,7 +61,7 @@ class CriticPass:
         """
         if not x.requires_grad:
             x = x.detach().requires_grad_()
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(x.device.type, enabled=False), PlainAttention():
             full = x.to(torch.promote_types(x.dtype, torch.float32))
             return _input_gradient(self.critic(full, y), x)
 

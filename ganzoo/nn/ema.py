@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from ganzoo.nn.buffers import copied, fill_memory
 from ganzoo.nn.contracts import Generator
 
 _PARTS: Final = 8
@@ -32,7 +32,8 @@ class EMA:
     def __init__(self, gen: Generator, half_life: int, ramp: float = 0.05) -> None:
         self.half_life = half_life
         self.ramp = ramp
-        self.module = _copied(gen).requires_grad_(False).eval()
+        self.module = copied(gen).requires_grad_(False).eval()
+        fill_memory(self.module)
         self._follow(gen)
 
     def beta(self, images: int, batch_size: int) -> float:
@@ -98,12 +99,3 @@ def _by_type(net: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         whole = not (parameter.is_floating_point() or parameter.is_complex())
         found[whole].append(parameter)
     return found
-
-
-def _copied(gen: Generator) -> Generator:
-    """A copy of its own, also of a network in which a hook has left weights of the last forward pass.
-
-    The older spectral_norm of torch does so, and a tensor in a graph cannot be copied by itself.
-    """
-    computed = (value for module in gen.modules() for value in vars(module).values() if isinstance(value, Tensor))
-    return copy.deepcopy(gen, {id(value): value.detach().clone() for value in computed if not value.is_leaf})

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ganzoo.api import Spec
+from ganzoo.nn.buffers import Loadable
 from ganzoo.nn.contracts import Discriminator
 from ganzoo.nn.critic_pass import CriticPass
 
 
-class Loss(nn.Module, ABC):
+class Loss(Loadable, ABC):
     """A pair of objectives. It returns terms and never steps an optimiser. Built as ``Target(config, spec)``.
 
     A loss may own parameters (a class head, say): they are trained, saved and moved with the discriminator.
@@ -56,7 +57,7 @@ class Loss(nn.Module, ABC):
         return asked
 
 
-class Regularizer(nn.Module, ABC):
+class Regularizer(Loadable, ABC):
     """Something added to the discriminator's side. Built as ``Target(config, spec)``.
 
     It overrides :meth:`penalty`, :meth:`project`, or both.

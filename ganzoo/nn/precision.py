@@ -13,7 +13,7 @@ from ganzoo.nn.guard import are_finite
 
 Arithmetic = Literal["fp32", "bf16", "fp16"]
 DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_IDLE: Final = nullcontext()
+IDLE: Final = nullcontext()
 _START: Final = 2.0**16
 _LARGEST: Final = 2.0**24
 _PATIENCE: Final = 2000
@@ -39,16 +39,39 @@ class Precision:
         if not self.is_full:
             return torch.autocast(kind, DTYPES[self.name])
         # Steps of small networks take as long as a few hundred of these contexts, so the idle one is made once.
-        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else _IDLE
+        return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else IDLE
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Within, :meth:`autocast` leaves networks in float32, for what is differentiated twice."""
+        """Within, :meth:`autocast` leaves networks in float32, for what is differentiated twice; attention is plain."""
         before, self._in_full = self._in_full, True
         try:
-            yield
+            with PlainAttention():
+                yield
         finally:
             self._in_full = before
+
+
+class PlainAttention:
+    """Within, attention is computed by products of matrices: torch's fused kernels cannot be differentiated twice.
+
+    The switches are those of CPUs, too. torch's own context for them takes as long as a small layer.
+    """
+
+    def __enter__(self) -> None:
+        on: Any = torch.backends.cuda
+        self._before = on.flash_sdp_enabled(), on.mem_efficient_sdp_enabled(), on.cudnn_sdp_enabled()
+        self._switch((False, False, False))
+
+    def __exit__(self, *error: object) -> None:
+        self._switch(self._before)
+
+    def _switch(self, kinds: tuple[bool, bool, bool]) -> None:
+        on: Any = torch.backends.cuda
+        flash, efficient, cudnn = kinds
+        on.enable_flash_sdp(flash)
+        on.enable_mem_efficient_sdp(efficient)
+        on.enable_cudnn_sdp(cudnn)
 
 
 class Scaler:

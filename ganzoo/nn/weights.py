@@ -56,6 +56,11 @@ def layout_of(tensor: Tensor) -> Layout:
     return Layout(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
 
 
+def can_be_saved(tensor: Tensor) -> bool:
+    """Whether files have a type for a tensor."""
+    return tensor.dtype in _NAMES and tensor.layout == torch.strided
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write tensors of any device and memory order; tied ones are written once for each name.
 

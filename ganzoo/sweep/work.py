@@ -10,13 +10,13 @@ import json
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ganzoo import processes
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.launching import STOPPED, Job, Launcher, Outcome, still_runs
@@ -161,13 +161,13 @@ class Sweep:
         settings = self._own / f"{cell.name}.json"
         config = cell.config.replace(out=self.folder, name=cell.name)
         write_text(settings, json.dumps(config.to_dict(), indent=2, ensure_ascii=False) + "\n", durable=False)
-        train = [sys.executable, "-m", "ganzoo", "run", "--config", str(settings), "--quiet"]
+        train = [*processes.python(), "-m", "ganzoo", "run", "--config", str(settings), "--quiet"]
         train += ["--resume", str(run)] if resumed else []
         train += ["--allow-incompatible"] if self.plan.allow_incompatible else []
         commands = [tuple(train)]
         if self.plan.request is not None:
             request = json.dumps(self._request())
-            commands.append((sys.executable, "-m", "ganzoo.evaluation.cell", str(run), request))
+            commands.append((*processes.python(), "-m", "ganzoo.evaluation.cell", str(run), request))
         env = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         return Job(cell.name, tuple(commands), self._own / f"{cell.name}.log", Path.cwd(), env)
 

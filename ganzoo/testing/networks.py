@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 import tempfile
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from ganzoo.api import CONDITIONAL, Spec
 from ganzoo.nn import EMA
+from ganzoo.nn.buffers import copied
 from ganzoo.nn.weights import load_into, save_tensors
 from ganzoo.testing.subject import Subject
 
@@ -291,14 +291,14 @@ def can_be_copied(subject: Subject, spec: Spec) -> None:
     x, y = inputs_for(subject, network, spec)
     output_of(network, x, y)
     try:
-        copied = copy.deepcopy(network) if subject.kind == "discriminator" else EMA(network, 100).module
+        its = copied(network) if subject.kind == "discriminator" else EMA(network, 100).module
     except Exception as err:
         subject.expect(
             False,
             f"cannot be copied ({' '.join(str(err).split())})",
-            "keep no tensor of the graph as an attribute; register_buffer() holds what is no parameter",
+            "keep in attributes what copy.deepcopy() takes, so no locks or open files",
         )
-    shared = {p.data_ptr() for p in copied.parameters()} & {p.data_ptr() for p in network.parameters()}
+    shared = {p.data_ptr() for p in its.parameters()} & {p.data_ptr() for p in network.parameters()}
     subject.expect(not shared, "shares weights with its copy", "keep parameters as attributes of modules alone")
 
 

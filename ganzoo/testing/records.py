@@ -161,7 +161,7 @@ def _heavy_modules(local: str, disabled: str, kind: str = "", name: str = "", va
     path = [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109
     off = ",".join(filter(None, (os.environ.get("GANZOO_DISABLE_PLUGINS", ""), disabled)))
     done = subprocess.run(
-        [sys.executable, "-c", _LISTING, json.dumps([path, kind, name, json.loads(values), _HEAVY])],
+        [sys.executable, "-P", "-c", _LISTING, json.dumps([path, kind, name, json.loads(values), _HEAVY])],
         env={
             **os.environ,
             "GANZOO_PLUGINS": local,

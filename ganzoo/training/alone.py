@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ganzoo import processes
-from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.errors import GanzooError, MissingError
 from ganzoo.nn import Bundle, Solo
 from ganzoo.processes import Place
-from ganzoo.training.device import numbered
+from ganzoo.training.device import backend_of, numbered
 from ganzoo.training.run import Run
 
 current: Final[list[Alone]] = []
@@ -120,19 +120,14 @@ def join(device: torch.device, timeout: int) -> tuple[Alone, torch.device]:
 
 
 def place_of(device: torch.device, place: Place) -> tuple[torch.device, str]:
-    """The device of one process and the backend that serves it: NCCL between GPUs, gloo between CPUs."""
-    if device.type == "cpu":
-        return device, "gloo"
-    if device.type != "cuda":
-        raise UsageError(f"Several processes train on CPUs or on CUDA devices, not on {device.type}; use --device cpu.")
-    if ":" in str(device):
-        raise UsageError(f"Each process takes a GPU of its own, so --device {device} cannot be; use --device cuda.")
-    there = torch.cuda.device_count()
-    if place.local_world > there:
-        raise MissingError(
-            f"There are {place.local_world} processes on this machine, but {there} GPUs; start no more than that, or "
-            "use --device cpu."
-        )
-    mine = torch.device("cuda", place.local_rank)
-    torch.cuda.set_device(mine)
-    return mine, "nccl"
+    """The device of one process and the backend that serves it.
+
+    Raises:
+        UsageError: the device cannot serve several processes.
+        MissingError: there are more processes than GPUs.
+    """
+    backend = backend_of(device, place.local_world)
+    if device.type == "cuda":
+        device = torch.device("cuda", place.local_rank)
+        torch.cuda.set_device(device)
+    return device, backend

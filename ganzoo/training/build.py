@@ -6,8 +6,11 @@ import dataclasses
 from typing import Final, cast
 
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
 
 from ganzoo.api import MIXES_SAMPLES, Choice, Plan, Spec
+from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.decisions import AUTO, MIXING, Arrangement
 from ganzoo.errors import UsageError
@@ -16,7 +19,7 @@ from ganzoo.nn.bundle import derive_seed
 from ganzoo.nn.communication import Communication
 from ganzoo.nn.convolution import guard
 from ganzoo.nn.optim import build_optimizer, build_schedule
-from ganzoo.nn.traits import mixes_samples, observed_traits
+from ganzoo.nn.traits import Dependence, dependence, observed_traits
 from ganzoo.registry import build
 
 _FEW: Final = 4
@@ -34,18 +37,18 @@ def build_bundle(
     """
     seed = config.run.seed
     torch.default_generator.manual_seed(derive_seed(seed, "init"))  # torch.manual_seed is slow: see Noise
-    gen = cast("Generator", build(config.gen, spec)).to(device).train()
-    disc = cast("Discriminator", build(config.disc, spec)).to(device).train()
-    loss = cast("Loss", build(config.loss, spec)).to(device)
-    regularizers = [cast("Regularizer", build(reg, spec)).to(device) for reg in config.regs]
+    gen = cast("Generator", _built(config.gen, spec, device)).train()
+    disc = cast("Discriminator", _built(config.disc, spec, device)).train()
+    loss = cast("Loss", _built(config.loss, spec, device))
+    regularizers = [cast("Regularizer", _built(reg, spec, device)) for reg in config.regs]
     bundle = Bundle(
         spec=spec,
         gen=gen,
         disc=disc,
         loss=loss,
         regularizers=regularizers,
-        gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, parameters),
-        disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, parameters),
+        gen_optimizer=lambda parameters: build_optimizer(config.gen_optim, _some(config.gen, parameters)),
+        disc_optimizer=lambda parameters: build_optimizer(config.disc_optim, _some(config.disc, parameters)),
         noise=Noise(seed, device, communication.rank if communication else 0),
         precision=Precision("fp32", device),
         communication=communication,
@@ -57,6 +60,21 @@ def build_bundle(
     precision, layout = config.run.precision, config.run.layout
     arrange(bundle, Arrangement("fp32" if precision == AUTO else precision, "contiguous" if layout == AUTO else layout))
     return bundle
+
+
+def _built(choice: Choice, spec: Spec, device: torch.device) -> nn.Module:
+    module: nn.Module = build(choice, spec).to(device)
+    lazy = [name for name, value in module.named_parameters() if isinstance(value, UninitializedParameter)]
+    if lazy:
+        does = f"has a lazy layer, whose {lazy[0]!r} has no size until it is called"
+        raise faulty(choice, does, "take the layer that is not lazy; its sizes follow from the spec")
+    return module
+
+
+def _some(choice: Choice, parameters: list[Tensor]) -> list[Tensor]:
+    if not parameters:
+        raise faulty(choice, "has no parameter that can learn", "give it one, with requires_grad=True")
+    return parameters
 
 
 def arrange(bundle: Bundle, arrangement: Arrangement) -> None:
@@ -74,20 +92,22 @@ def why_apart(choice: Choice, bundle: Bundle) -> str:
         return MIXING
     if bundle.shares_gradients:
         return "a penalty takes the gradient at one of them from their common pass"
-    mixing = _mixes(bundle)
-    if mixing is None:
+    seen = _seen(bundle)
+    if seen is None:
         return "whether it mixes samples could not be tried"
-    return _DEPENDS if mixing else ""
+    if seen.place:
+        return "its logits depend on the size of the batch, on their place in it, or on the pass before"
+    return _DEPENDS if seen.others else ""
 
 
-def _mixes(bundle: Bundle) -> bool | None:
-    """Whether the critic's logits are seen to depend on other samples of the batch; None if that cannot be tried."""
+def _seen(bundle: Bundle) -> Dependence | None:
+    """What the critic's logits are seen to depend on beside their own samples; None if that cannot be tried."""
     spec, device = bundle.spec, bundle.precision.device
     rng = torch.Generator().manual_seed(derive_seed("apart"))
     x = (torch.rand(_FEW, *spec.shape, generator=rng) * 2 - 1).to(device)
-    y = torch.arange(_FEW, device=device) % spec.num_classes if spec.num_classes else None
+    y = torch.arange(_FEW, device=device) // 2 % spec.num_classes if spec.num_classes else None
     try:
-        return mixes_samples(bundle.disc, x, y)
+        return dependence(bundle.disc, x, y)
     except Exception:  # a faulty network is told of by what checks contracts
         return None
 
@@ -99,7 +119,8 @@ def check_what_was_built(plan: Plan, bundle: Bundle) -> None:
         UsageError: a rule refuses what was built.
     """
     observed = {"gen": observed_traits(bundle.gen), "disc": observed_traits(bundle.disc)}
-    if bundle.apart == _DEPENDS or (bundle.shares_gradients and _mixes(bundle) is True):
+    seen = _seen(bundle) if bundle.shares_gradients else None
+    if bundle.apart == _DEPENDS or (seen is not None and seen.others):
         observed["disc"] |= {MIXES_SAMPLES}
     broken = dataclasses.replace(plan, observed=observed).broken_rules()
     if broken:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ganzoo.errors import GanzooError, MissingError
+from ganzoo.errors import DivergedError, GanzooError, MissingError
 from ganzoo.files import atomic_dir, sha256, write_text
 from ganzoo.nn.weights import load_tensors, save_tensors
 from ganzoo.versions import versions
@@ -80,9 +80,18 @@ def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> P
     """Write the checkpoint of ``step`` and, once it is complete, remove those that nothing asks to keep.
 
     Raises:
+        DivergedError: it holds numbers that are not finite, with which it would not be read.
         GanzooError: it cannot be written (disk full, no permission); what was there before stays.
     """
     path = folder / name_of(step)
+    held = {**snapshot.model, **snapshot.optimizer}
+    broken = [name for name, value in held.items() if _is_broken(value)]
+    if broken:
+        raise DivergedError(
+            f"The state after step {step} is not saved, because no run could go on from it: {', '.join(broken[:3])} "
+            f"{'holds' if len(broken) == 1 else 'hold'} numbers that are not finite (NaN or infinity); what was saved "
+            "before stays."
+        )
     with atomic_dir(path) as draft:
         save_tensors(draft / MODEL, snapshot.model, {"format": FORMAT})
         save_tensors(draft / OPTIMIZER, snapshot.optimizer, {"format": FORMAT})
@@ -95,6 +104,10 @@ def save(folder: Path, step: int, snapshot: Snapshot, retention: Retention) -> P
         write_text(draft / MANIFEST, sealed(manifest))
     retire(folder, step, retention)
     return path
+
+
+def _is_broken(value: Tensor) -> bool:
+    return (value.is_floating_point() or value.is_complex()) and not torch.isfinite(value).all()
 
 
 def sealed(manifest: Mapping[str, Any]) -> str:
@@ -203,19 +216,30 @@ def problem(path: Path, name: str | None = None) -> str | None:
 
 
 def newest_good(run_path: Path, say: Callable[[str], None] = lambda _: None) -> Path:
-    """The newest checkpoint of a run that is whole; ``say`` hears what is wrong with each that is passed over.
+    """The newest checkpoint of a run that is whole and finite; ``say`` hears what is wrong with each passed over.
 
     Raises:
         MissingError: the run has none.
     """
-    every = list_all(run_path / "checkpoints")
-    for path in every:
-        wrong = problem(path)
+    reason = "it has no checkpoint yet"
+    for path in list_all(run_path / "checkpoints"):
+        wrong = problem(path) or _unreadable(path)
         if wrong is None:
             return path
         say(f"Checkpoint {path.name} is passed over: {wrong}.")
-    reason = "none of its checkpoints is whole" if every else "it has no checkpoint yet"
+        if reason.startswith("it"):
+            reason = f"none of its checkpoints is whole ({path.name}: {wrong})"
     raise MissingError(f"The run {run_path} cannot be loaded: {reason}.")
+
+
+def _unreadable(path: Path) -> str | None:
+    """Why a checkpoint that is as it was written cannot be used all the same; None if it can."""
+    try:
+        for file in (MODEL, OPTIMIZER):
+            load_tensors(path / file, None, file)
+    except GanzooError as err:
+        return str(err).rstrip(".")
+    return None
 
 
 def best_good(run_path: Path) -> Path:

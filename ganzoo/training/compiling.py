@@ -35,6 +35,9 @@ _STEPS: Final = 2
 _PATIENCE: Final = 900.0
 _SMALL: Final = 5_000_000
 """Weights below which launches cost a GPU more than what is launched, so that graphs of them pay."""
+_NO_COMPILER: Final = "No working C++ compiler"
+_ADVICE: Final = "Set TORCHDYNAMO_VERBOSE"
+"""How that begins with which torch ends all its errors."""
 Backend = str | Callable[..., Any]
 
 
@@ -90,7 +93,7 @@ def tried(config: RunConfig, spec: Spec, device: torch.device, batch: int, backe
     }
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "ganzoo.training.compiling"],
+            [*processes.python(), "-m", "ganzoo.training.compiling"],
             input=json.dumps(task),
             capture_output=True,
             encoding="utf-8",
@@ -118,13 +121,21 @@ def difference(config: RunConfig, spec: Spec, device: torch.device, batch: int, 
     try:
         found = _steps(config, spec, device, batch, backend)
     except Exception as err:  # whatever a compiler raises
-        return f"torch.compile fails ({type(err).__name__}: {' '.join(str(err).split())[:300]})"
+        return _reason(err)
     tolerance = _TOLERANCE.get(config.run.precision, _TOLERANCE["fp32"])
     for name, expected in plain.items():
         error = (found[name] - expected).norm() / expected.norm().clamp_min(1e-6)
         if not error <= tolerance:
             return f"compiled, {name} differs by {error:.1%} from what it is without"
     return ""
+
+
+def _reason(err: Exception) -> str:
+    """Why torch.compile fails, without the advice that torch gives to those who work on torch."""
+    text = " ".join(str(err).split())
+    if _NO_COMPILER in text:
+        return "there is no C++ compiler here; install one, such as g++"
+    return f"torch.compile fails ({type(err).__name__}: {text.partition(_ADVICE)[0][:300].rstrip()})"
 
 
 class _Samples:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ganzoo import decisions
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.nn import Bundle
+from ganzoo.nn.buffers import in_shared_memory
 from ganzoo.nn.convolution import (
     FUNCTIONS,
     PRODUCTS,
@@ -33,7 +34,7 @@ from ganzoo.nn.precision import DTYPES
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import Choice, chosen_once
 from ganzoo.training.probe import undisturbed
-from ganzoo.training.trial import gain, passes
+from ganzoo.training.trial import gain, misses, passes
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
@@ -45,6 +46,7 @@ WORTH: Final = 3e-4
 """Seconds that a batch must gain by it: a layer that is not torch's own costs some tenths of that."""
 LEAST: Final = 50_000
 """Weights of convolutions below which neither the order of memory nor matrices are worth a measurement."""
+TIED: Final = "weights that share their memory keep their order"
 _ROUNDS: Final = 5
 _PATCHES: Final = 8 * 2**20
 """Numbers that the patches of the samples that are timed may have."""
@@ -119,6 +121,8 @@ def convolving(
     fixed = decisions.convolutions(settings, session.run.spec, machine, arrangement.precision)
     if fixed is None and is_light(session.bundle):
         fixed = Decision("convolutions", decisions.PLAIN, "the networks are too small for it to matter")
+    if fixed is None and is_tied(session.bundle):
+        fixed = Decision("convolutions", decisions.PLAIN, TIED)
     if fixed is not None:
         return fixed
     said = json.loads(session.together.from_first(lambda: json.dumps(_choose(session, machine, arrangement, before()))))
@@ -130,6 +134,11 @@ def is_light(bundle: Bundle) -> bool:
     """Whether the networks have so few weights of convolutions that neither layout nor matrices are worth a trial."""
     weights = (p for net in (bundle.gen, bundle.disc) for p in net.parameters() if p.dim() > 2)
     return sum(p.numel() for p in weights) < LEAST
+
+
+def is_tied(bundle: Bundle) -> bool:
+    """Whether another order of memory would part weights that are in one place."""
+    return bool(in_shared_memory((bundle.gen_side, bundle.disc_side)))
 
 
 def _choose(session: Session, machine: Machine, arrangement: Arrangement, before: Mapping[str, str]) -> dict[str, Any]:
@@ -152,6 +161,13 @@ def _choose(session: Session, machine: Machine, arrangement: Arrangement, before
             return {"names": [], "reason": "the networks could not be looked into", "passing": True}
         names = _quicker(layers)
         gained = _gained(session, arrangement, names) if names else 1.0
+        wrong = (
+            misses(session, arrangement.precision, _ways(session, arrangement, names))
+            if gained >= decisions.GAIN
+            else ""
+        )
+        if wrong:
+            return {"names": [], "reason": f"matrices are left out: with them these networks {wrong}"}
         if gained >= decisions.GAIN:
             which = f"{len(names)} of {len(layers) * len(PRODUCTS)} products by matrices"
             return {"names": names, "reason": f"with {which}, a step was {gained:.2f} times as fast when measured here"}
@@ -163,10 +179,14 @@ def _choose(session: Session, machine: Machine, arrangement: Arrangement, before
 
 def _gained(session: Session, arrangement: Arrangement, names: Sequence[str]) -> float:
     """How many times as fast as in an arrangement both networks are with these products by matrices."""
-    ways = ((), tuple(names))
-    seconds = passes(session, {way: functools.partial(_take, session.bundle, arrangement, way) for way in ways})
+    seconds = passes(session, dict(enumerate(_ways(session, arrangement, names))))
     both = list(seconds.values())
     return gain(*both) if len(both) == 2 else 1.0
+
+
+def _ways(session: Session, arrangement: Arrangement, names: Sequence[str]) -> list[Callable[[], None]]:
+    """What lets the networks be as they were arranged, and what lets them compute these products by matrices."""
+    return [functools.partial(_take, session.bundle, arrangement, which) for which in ((), names)]
 
 
 def _take(bundle: Bundle, arrangement: Arrangement, names: Sequence[str]) -> None:

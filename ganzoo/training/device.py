@@ -64,6 +64,28 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
     return DeviceChoice(device, "asked for")
 
 
+def backend_of(device: torch.device, local_world: int) -> str:
+    """The backend through which so many processes of this machine speak: NCCL between GPUs, gloo between CPUs.
+
+    Raises:
+        UsageError: the device cannot serve several processes.
+        MissingError: there are more processes than GPUs.
+    """
+    if device.type == "cpu":
+        return "gloo"
+    if device.type != "cuda":
+        raise UsageError(f"Several processes train on CPUs or on CUDA devices, not on {device.type}; use --device cpu.")
+    if ":" in str(device):
+        raise UsageError(f"Each process takes a GPU of its own, so --device {device} cannot be; use --device cuda.")
+    there = torch.cuda.device_count()
+    if local_world > there:
+        raise MissingError(
+            f"There are {local_world} processes on this machine, but {there} GPUs; start no more than that, or "
+            "use --device cpu."
+        )
+    return "nccl"
+
+
 def numbered(device: torch.device) -> torch.device:
     """The device as tensors tell theirs: ``cuda`` is ``cuda:0``, or whichever torch means by it now."""
     if device.type in _SINGLE or ":" in str(device):

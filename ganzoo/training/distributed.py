@@ -44,6 +44,7 @@ class Together(Spoken):
         super().__init__(place, timeout)
         self.device, self.backend = device, backend
         with self._found(), self._heard():
+            self._meet_in_words()
             dist.init_process_group(
                 backend,
                 store=PrefixStore("group", self._store),
@@ -66,6 +67,12 @@ class Together(Spoken):
         # have ended before Python does: one that wakes up later ends the program with an abort.
         if self.backend == "gloo" or error is None or isinstance(error, (Interrupted, DivergedError)):
             dist.destroy_process_group()
+
+    def _meet_in_words(self) -> None:
+        """Wait until all are here: torch's own way to meet hears no signal, and would wait for one that has left."""
+        self._say(f"here/{self.rank}")
+        for rank in range(self.world):
+            self._wait(f"here/{rank}", [rank])
 
     # Each step.
 

@@ -26,15 +26,12 @@ from ganzoo.training import convolving
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import chosen_once
 from ganzoo.training.compiling import compiled
-from ganzoo.training.trial import difference, gain, passes
+from ganzoo.training.trial import APART, difference, gain, how_far, misses, passes
 
 if TYPE_CHECKING:
     from ganzoo.settings import RunSettings
     from ganzoo.training.loop import Session
 
-_APART: Final = 0.3
-"""How far from float32's, relative to their norm, samples, logits and gradients may be: bfloat16's own error is some
-percent in ordinary networks."""
 _FEW: Final = 100_000
 """Weights below which the arithmetic is not."""
 
@@ -155,6 +152,11 @@ def _choose(session: Session, machine: Machine) -> dict[str, Any]:
     open_to = _worth_measuring(open_to, session.bundle)
     if len(open_to) == 1:
         return {"chosen": plain, "reason": "the networks are too small for it to matter"}
+    tied = convolving.TIED if convolving.is_tied(session.bundle) else ""
+    if tied:
+        open_to = [each for each in open_to if each.layout == plain.layout]
+    if len(open_to) == 1:
+        return {"chosen": plain, "reason": tied}
 
     def valid(found: dict[str, Any]) -> bool:
         return Arrangement(*found["chosen"]) in open_to and isinstance(found["reason"], str)
@@ -163,8 +165,9 @@ def _choose(session: Session, machine: Machine) -> dict[str, Any]:
         sound, why, passing = _sound(session, open_to)
         said: dict[str, Any] = {"chosen": plain, "reason": ""}
         if len(sound) > 1:
-            said = _verdict(_measure(session, sound), sound)
-        reason = "; ".join(filter(None, (said["reason"], why)))
+            said, unlike = _quickest(session, sound)
+            why = "; ".join(filter(None, (why, unlike)))
+        reason = "; ".join(filter(None, (said["reason"], why, tied)))
         return {**said, "reason": reason, "passing": passing or said.get("passing", False)}
 
     what = "arithmetic and order of memory are quickest"
@@ -181,13 +184,27 @@ def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arran
     for precision in {each.precision for each in open_to} - {plain.precision}:
         ways = [functools.partial(arrange, session.bundle, way) for way in (plain, plain._replace(precision=precision))]
         apart = difference(session, ways)
-        if not apart <= _APART:  # NaN where it could not be computed at all
-            words = f"compute other numbers than in {plain.precision} (by {apart:.0%})"
-            if not math.isfinite(apart):
-                words = "could not be computed" if math.isnan(apart) else "compute numbers that are not finite"
+        if not apart <= APART:  # NaN where it could not be computed at all
+            words = how_far(apart, f"in {plain.precision}")
             left = [each for each in open_to if each.precision != precision]
             return left, f"{precision} is left out: with it these networks {words}", math.isnan(apart)
     return list(open_to), "", False
+
+
+def _quickest(session: Session, open_to: Sequence[Arrangement]) -> tuple[dict[str, Any], str]:
+    """The verdict over these arrangements, and which order of memory is left out and why, or an empty text."""
+    plain, seconds = open_to[0], _measure(session, open_to)
+    said = _verdict(seconds, open_to)
+    chosen = Arrangement(*said["chosen"])
+    if chosen.layout == plain.layout:
+        return said, ""
+    ways = [functools.partial(arrange, session.bundle, way) for way in (chosen._replace(layout=plain.layout), chosen)]
+    wrong = misses(session, chosen.precision, ways)
+    if not wrong:
+        return said, ""
+    left = [each for each in open_to if each.layout != chosen.layout]
+    said = _verdict({each: times for each, times in seconds.items() if each in left}, left)
+    return said, f"{chosen.layout} is left out: with it these networks {wrong}"
 
 
 def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangement]) -> dict[str, Any]:

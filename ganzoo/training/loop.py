@@ -14,6 +14,7 @@ from ganzoo.data import Dataset, DataStream
 from ganzoo.nn import EMA, Generator, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.guard import finite_mean
 from ganzoo.outputs.grids import extent_of, save_grid
 from ganzoo.registry import build
 from ganzoo.training import checkpoint, state
@@ -26,7 +27,8 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers, Shown
-from ganzoo.training.probe import check_contracts, check_nothing_came_late, not_finite, saved_names
+from ganzoo.training.probe import check_contracts
+from ganzoo.training.readable import Readable
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
 
@@ -92,8 +94,7 @@ class Session:
         together.start_alike(self.bundle)  # before a trainer copies what it finds
         self.trainer: Trainer = build(config.trainer, spec)
         self.trainer.setup(self.bundle)
-        self._suspects = not_finite(config, self.bundle, self.trainer)
-        self._names = saved_names(config, self.bundle)
+        self._readable = Readable(self)
         together.start_alike(self.bundle)
         self.decisions = settle(self)
         half_life = self.settings.ema_half_life
@@ -107,10 +108,13 @@ class Session:
         self._last_log = (0, 0.0)
         self._saved = -1  # step of the newest checkpoint that is of this state
         self._drawn = -1
+        self._missed_score = False  # at the step from which the run goes on, because a signal had come
         self._kept = (0.0, 0.0)  # when the last state was kept, and how long that took
         self.scoring = self._make_scoring()
         state.seed_random(self.settings.seed, "steps", together.rank)
         self.policy = Policy(self)
+        if self.bundle.guard is not None:
+            self.bundle.guard.watch(self.trainer)
         self._monitor = self._make_monitor()
         if together.world == 1:  # several processes could not leave in the middle of a step alike
             self.bundle.poll = self.stop.check_patience
@@ -151,6 +155,9 @@ class Session:
                 self.stop.defer()
                 if self.step == 0:
                     self.draw()
+                elif self._missed_score:
+                    self.score()
+                    self.save()  # what was saved does not know of it
                 self._take_steps()
                 self._finish()
                 self.together.meet()  # none may leave while process 0 still writes: torchrun would end that, too
@@ -220,17 +227,12 @@ class Session:
 
     def log(self) -> None:
         """Write the means since the last line to ``metrics.jsonl``; here the device is waited for."""
-        self._names = check_nothing_came_late(self.run.config, self.bundle, self._names)
-        if self._suspects:  # not finite from the start, and so perhaps never
-            still = not_finite(self.run.config, self.bundle, self.trainer)
-            for place in self._suspects.keys() & still.keys():
-                raise still[place]
-            self._suspects.clear()
         look = self._monitor.due(self.step)
         if self.policy.check(thorough=look):
             return
+        self._readable.look()
         self.together.check_alike(self.bundle, self.step)
-        average = torch.mean if self.bundle.guard is None else _finite_mean
+        average = torch.mean if self.bundle.guard is None else finite_mean
         means = {
             key: average(torch.stack([entry[key] for entry in self._history if key in entry]).cpu().double()).item()
             for key in dict.fromkeys(key for entry in self._history for key in entry)
@@ -261,16 +263,18 @@ class Session:
             self.scoring.mark()
 
     def draw(self) -> None:
-        """Draw the fixed latents and save them as a grid."""
-        if not self.leads:
-            return
+        """Draw the fixed latents and save them as a grid; process 0 does, and the others wait for it."""
+        if self.together.from_first(self._draw):
+            self._drawn = self.step
+
+    def _draw(self) -> str:
         images = self.fixed_samples()
         file = self.run.samples / f"step-{self.step:08d}.png"
         extent = None if self._backdrop is None else extent_of(self._backdrop)
         if self.keeper.tried("A grid", lambda: save_grid(images, file, target=self._backdrop, extent=extent)):
-            return
-        self._drawn = self.step
+            return ""
         self.observers.call("samples", run=self.run, step=self.step, images=images)
+        return str(file)
 
     @state.same_random()
     @torch.no_grad()
@@ -294,6 +298,7 @@ class Session:
         if self.policy.check(thorough=True):
             return ""
         self.together.check_alike(self.bundle, self.step)
+        self._readable.check()
         snapshot = state.with_others(self, self.snapshot())
         if due and self.policy.mode == "rollback":
             self.policy.keep(snapshot)
@@ -331,6 +336,8 @@ class Session:
         self._seconds = saved.state["seconds"]
         self.policy.restored(saved)
         self._saved = self.step
+        due = bool(self.settings.eval_every) and self.step % self.settings.eval_every == 0
+        self._missed_score = due and (saved.state.get("best") or {}).get("last", self.step) != self.step
 
     def go_back(self, saved: Snapshot) -> None:
         """Make an earlier state the present one."""
@@ -391,9 +398,3 @@ class Session:
             self.policy.keep()
         now = time.monotonic()
         self._kept = (now, now - began)
-
-
-def _finite_mean(values: Tensor) -> Tensor:
-    """The mean of those numbers that are finite; zero if none is."""
-    finite = torch.isfinite(values)
-    return torch.where(finite, values, 0).sum() / finite.sum().clamp(min=1)

@@ -22,6 +22,7 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
+from ganzoo.nn.weights import can_be_saved
 from ganzoo.registry import build
 
 _BATCH = 4
@@ -43,6 +44,8 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
     batch = DataStream(dataset, _BATCH, derive_seed(config.run.seed, "probe"), device).next()
     _check_batch(config.data, batch, dataset, bundle.spec)
     modules = [bundle.gen_side, bundle.disc_side]
+    _check_what_is_saved(config, bundle)
+    names = saved_names(config, bundle)
     with undisturbed(modules):
         with torch.no_grad(), bundle.precision.autocast():
             z = bundle.gen.latent(_BATCH, bundle.noise.rng)
@@ -50,6 +53,7 @@ def check_contracts(config: RunConfig, bundle: Bundle, dataset: Dataset, device:
             _check(config.gen, x, (_BATCH, *bundle.spec.shape), "samples [B, *spec.shape]")
             _check(config.disc, bundle.disc(x.float(), batch.y), (_BATCH,), "logits [B]: end forward() in .squeeze(1)")
         _check_objectives(config, bundle, batch, Batch(x.float(), batch.y))
+        check_nothing_came_late(config, bundle, names)
         if config.run.batch_size == processes.place().world:
             _check_one_alone(config, bundle, z, Batch(x.float(), batch.y))
 
@@ -60,7 +64,8 @@ def not_finite(config: RunConfig, bundle: Bundle, trainer: Trainer) -> dict[str,
     Returns:
         place -> the error that its component saves such numbers, which are none that it learns.
     """
-    held = [(choice, module.state_dict(), dict(module.named_parameters())) for choice, module in _parts(config, bundle)]
+    parts = parts_of(config, bundle)
+    held = [(choice, module.state_dict(), dict(module.named_parameters())) for choice, module in parts]
     found = {}
     for choice, tensors, learned in (*held, (config.trainer, trainer.state_dict(), dict[str, Any]())):
         for name, value in tensors.items():
@@ -70,9 +75,22 @@ def not_finite(config: RunConfig, bundle: Bundle, trainer: Trainer) -> dict[str,
     return found
 
 
+def _check_what_is_saved(config: RunConfig, bundle: Bundle) -> None:
+    """Refuse what no checkpoint can hold."""
+    for choice, module in parts_of(config, bundle):
+        for name, value in module.state_dict().items():
+            if not isinstance(value, Tensor):
+                remedy = "keep it in a buffer, or let get_extra_state() return a tensor"
+                raise faulty(choice, f"saves {name!r}, a {type(value).__name__} and no tensor", remedy)
+            if not can_be_saved(value):
+                remedy = "give it another type, or leave it out of state_dict() (a buffer: persistent=False)"
+                kind = value.dtype if value.layout == torch.strided else value.layout
+                raise faulty(choice, f"saves {name!r} as {kind}, which no checkpoint holds", remedy)
+
+
 def saved_names(config: RunConfig, bundle: Bundle) -> list[frozenset[str]]:
     """What each module of a run saves, by name."""
-    return [frozenset(module.state_dict()) for _, module in _parts(config, bundle)]
+    return [frozenset(module.state_dict()) for _, module in parts_of(config, bundle)]
 
 
 def check_nothing_came_late(
@@ -86,7 +104,7 @@ def check_nothing_came_late(
     Raises:
         GanzooError: one does, and a new one does not take it back.
     """
-    for (choice, module), names in zip(_parts(config, bundle), before, strict=True):
+    for (choice, module), names in zip(parts_of(config, bundle), before, strict=True):
         late = sorted(module.state_dict().keys() - names)
         if late and not _takes_back(choice, module, bundle.spec):
             does = f"makes {late[0]!r} in forward(), and no checkpoint with it could be read back"
@@ -107,7 +125,7 @@ def _takes_back(choice: Choice, module: nn.Module, spec: Spec) -> bool:
     return True
 
 
-def _parts(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:
+def parts_of(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:
     """Every module of a run, with the component that brings it."""
     own = len(bundle.regularizers) - len(config.regs)
     of_regs = [*[config.loss] * own, *config.regs]

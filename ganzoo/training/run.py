@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ from ganzoo.api import Spec
 from ganzoo.config import SECTIONS, Layer, RunConfig, flatten, resolve
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.files import write_text
+from ganzoo.options import options_of
 from ganzoo.reading import read_table
 from ganzoo.registry import registry
 from ganzoo.training.lock import RunLock, is_locked
@@ -192,6 +194,23 @@ class Run:
     def last_grid(self) -> Path | None:
         """The newest grid of samples."""
         return max(self.samples.glob("*.png"), default=None)
+
+
+def located(config: RunConfig) -> RunConfig:
+    """The same with the paths of the data in full, so that a run is the same one from whatever folder it is seen."""
+    data = config.data.config
+    paths = {opt.name: getattr(data, opt.name) for opt in options_of(type(data))}
+    full = {name: _in_full(path) for name, path in paths.items() if isinstance(path, Path) and _in_full(path) != path}
+    if not full:
+        return config
+    choice = dataclasses.replace(config.data, config=dataclasses.replace(data, **full))
+    return dataclasses.replace(config, data=choice)
+
+
+def _in_full(path: Path) -> Path:
+    if str(path).startswith("~"):  # it is the same from everywhere
+        return path
+    return path.resolve() if ".." in path.parts else path.absolute()
 
 
 def read_config(path: Path) -> dict[str, Any]:

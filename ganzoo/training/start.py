@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from ganzoo import processes
 from ganzoo.api import Spec
 from ganzoo.config import Layer, RunConfig, changed, flatten, read_file, resolve
+from ganzoo.data.files import ANY_CHANNELS, ANY_SIZE, at_home
 from ganzoo.decisions import Decision, of_machine
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.training.ending import go_on
 from ganzoo.training.lock import RunLock, is_locked
-from ganzoo.training.run import Run, read_config
+from ganzoo.training.run import Run, located, read_config
 from ganzoo.training.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def start(
         Interrupted: a signal came; everything is saved.
     """
     with stop or StopSignals() as signals:
-        spec = config.spec()
+        config = located(config)
+        spec = config.spec() if resume is None else _spec_as_begun(config, resume, say)
         broken = config.plan(spec).broken_rules()
         allowed = read_config(resume).get("incompatible") if resume is not None else None
         allow_incompatible = allow_incompatible or bool(allowed)  # who began the run has allowed it
@@ -144,19 +146,62 @@ def start(
                     together=together,
                 )
                 signals.defer()
-            except BaseException:
-                if not resumed and together.rank == 0:
-                    shutil.rmtree(run.path, ignore_errors=True)  # nothing has happened in it
+            except BaseException as err:
+                if not resumed:
+                    _remove(run, together, err)  # nothing has happened in it
                 raise
             if session is not None:
                 try:
                     session.train()
-                except BaseException:
-                    kept = session.step or run.lines() or any(run.checkpoints.iterdir())
-                    if not resumed and together.rank == 0 and not kept:
-                        shutil.rmtree(run.path, ignore_errors=True)  # not even the first grid could be drawn
+                except BaseException as err:
+                    if not resumed and not session.step:
+                        _remove(run, together, err)  # not even the first grid could be drawn
                     raise
     return run
+
+
+def _remove(run: Run, together: Alone, error: BaseException) -> None:
+    """Let nothing stay of a new run that has not begun; the first process alone may look into its folder.
+
+    One that lost another process stays, because it is told how to go on with it.
+    """
+    from ganzoo.training.alone import LostError
+
+    if together.rank or isinstance(error, LostError) or run.lines() or any(run.checkpoints.glob("*")):
+        return
+    shutil.rmtree(run.path, ignore_errors=True)
+
+
+def _spec_as_begun(config: RunConfig, run: Path, say: Callable[[str], None]) -> Spec:
+    """The spec with which a run began, to which its data are brought where the options leave that open.
+
+    Raises:
+        MissingError: the data are not where they were.
+        UsageError: they are others now, and cannot be brought to it.
+    """
+    saved = read_config(run)["spec"]
+    path = getattr(config.data.config, "path", None)
+    if isinstance(path, Path) and not at_home(path).exists():
+        raise MissingError(f"The data of the run {run} are not at {path}: if they have moved, name them with --data.")
+    now = config.spec()
+    before = Spec(tuple(saved["shape"]), saved["num_classes"])
+    if now == before:
+        return before
+    traits = config.data.component.traits_of(config.data.config, before)
+    channels, *sides = before.shape
+    fits = len(before.shape) == len(now.shape) == 3 and (
+        (channels == now.shape[0] or ANY_CHANNELS in traits) and (sides == [*now.shape[1:]] or ANY_SIZE in traits)
+    )
+    if not fits or now.num_classes != before.num_classes:
+        was, is_now = (f"{spec}" + ", no classes" * (not spec.num_classes) for spec in (before, now))
+        raise UsageError(
+            f"The data are {is_now} now, and were {was} when the run {run} began: bring them back to that, name other "
+            "data with --data, or begin a new run."
+        )
+    if processes.place().rank == 0:
+        would, are = ("x".join(map(str, spec.shape)) for spec in (now, before))
+        say(f"Warning: The images would be brought to {would} now, and are brought to {are}, with which {run} began.")
+    return before
 
 
 def _ready(
@@ -251,7 +296,8 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
     new = resolve([dataclasses.replace(saved, optional=True), *layers])
     if new.run.name not in (None, old.run.name, path.name):
         raise UsageError(f"The run {path} keeps its name when it is continued; leave --name {new.run.name} out.")
-    differing = changed(old, new)
+    # The data may have moved; whether they are the same is found out when they are read.
+    differing = [key for key in changed(old, new) if key != "data.path"]
     if differing:
         before, after = old.flat(), new.flat()
         from ganzoo.options import show
@@ -288,4 +334,4 @@ def _same(path: Path, config: RunConfig) -> bool:
         run = Run.open(path)
     except GanzooError:
         return False
-    return not changed(run.config, config)
+    return not changed(located(run.config), located(config))

@@ -46,6 +46,7 @@ def capture(session: Session) -> Snapshot:
         "position": session.stream.position,
         "samples": None if session.dataset.length is None else int(session.dataset.length),
         "classes": list(session.dataset.classes) if session.bundle.spec.num_classes else [],
+        "data": session.dataset.fingerprint,
         "processes": session.together.world,
         "seconds": session.seconds,
         "groups": groups,
@@ -63,11 +64,19 @@ def with_others(session: Session, snapshot: Snapshot) -> Snapshot:
     if together.world == 1:
         return snapshot
     own = _own(snapshot)
-    sums = together.gather(lambda: {name: checksum([value]).cpu() for name, value in own.items()})
+    sums = together.gather(lambda: {name: checksum([value, _layout(value)]).cpu() for name, value in own.items()})
     wanted = set(json.loads(together.from_first(lambda: json.dumps(_differing(sums)))))
     found = together.gather(lambda: {name: value for name, value in own.items() if name in wanted})
     others = {f"{_of(rank)}{name}": value for rank, each in enumerate(found) if rank for name, value in each.items()}
-    return Snapshot(snapshot.model, {**snapshot.optimizer, **others}, snapshot.state)
+    missing = {_of(rank): sorted(own.keys() - each.keys()) for rank, each in enumerate(sums)}
+    lacking = {process: names for process, names in missing.items() if names}
+    state = {**snapshot.state, "lacking": lacking} if lacking else snapshot.state
+    return Snapshot(snapshot.model, {**snapshot.optimizer, **others}, state)
+
+
+def _layout(value: Tensor) -> Tensor:
+    """Type and shape as numbers: the same bits may be something else."""
+    return torch.frombuffer(bytearray(f"{value.dtype} {list(value.shape)}".encode()), dtype=torch.uint8)
 
 
 def _differing(sums: Sequence[Mapping[str, Tensor]]) -> list[str]:
@@ -112,6 +121,17 @@ def _refuse_other_classes(saved: Snapshot, dataset: Dataset) -> None:
         )
 
 
+def _tell_of_other_data(saved: Snapshot, session: Session) -> None:
+    """Say that there are other samples than there were, in the same number: of another number one has heard."""
+    before, now = saved.state.get("data"), session.dataset.fingerprint
+    same_number = saved.state.get("samples") == session.dataset.length
+    if before and now and before != now and same_number and before.partition(":")[0] == now.partition(":")[0]:
+        session.say(
+            f"Warning: The data set holds other samples now than when {session.run.path} was saved; the run goes on "
+            "with these."
+        )
+
+
 def put_back(session: Session, saved: Snapshot) -> None:
     """Go back to a state. A process that had a part of its own in it takes that, if there are as many as there were.
 
@@ -120,6 +140,7 @@ def put_back(session: Session, saved: Snapshot) -> None:
         UsageError: the classes of the data set have changed.
     """
     _refuse_other_classes(saved, session.dataset)
+    _tell_of_other_data(saved, session)
     bundle = session.bundle
     checkpoint.restore_module(bundle.gen, "gen", saved.model)
     disc_side = {name: value for name, value in saved.model.items() if not name.startswith(("gen.", "ema."))}
@@ -136,7 +157,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
     own: dict[str, Tensor] = {}
     for begin in ("trainer.", f"{mine}trainer.") if same else ("trainer.",):
         own |= {name.removeprefix(begin): value for name, value in saved.optimizer.items() if name.startswith(begin)}
-    session.trainer.load_state_dict(own)
+    lacking = saved.state.get("lacking", {}).get(mine, []) if same else []
+    session.trainer.load_state_dict({name: own[name] for name in own if f"trainer.{name}" not in lacking})
     session.stream.position = saved.state["position"]
     session.step = saved.state["step"]
     nonfinite = saved.state.get("nonfinite", {"attempt": 0, "skipped": 0})
@@ -148,6 +170,8 @@ def put_back(session: Session, saved: Snapshot) -> None:
     random_words = saved.optimizer.get(f"{mine}random") if same else None
     if random_words is not None:
         restore_random(json.loads(bytes(random_words.cpu().numpy())))
+    elif session.together.rank and not same:  # the first one's are not for all: they would draw alike
+        seed_random(session.settings.seed, "steps", session.together.rank, session.step)
     else:
         restore_random(saved.state["random"])
 

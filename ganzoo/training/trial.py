@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import torch
 from torch import Tensor
 
+from ganzoo import decisions
 from ganzoo.data import DataStream
 from ganzoo.nn import Batch, Bundle, Solo
 from ganzoo.nn.buffers import KeptState
@@ -28,6 +29,11 @@ _BUDGET: Final = 0.5
 _WARM: Final = 2
 _ALIKE: Final = 16
 """Samples with which two ways are compared."""
+APART: Final = 0.3
+"""How far from float32's, relative to their norm, samples, logits and gradients may be in other arithmetic: bfloat16's
+own error is some percent in ordinary networks."""
+_SAME: Final = 1e-3
+"""How far they may be in the same arithmetic, where sums are taken in another order."""
 _TINY: Final = 1e-12
 _HUGE: Final = 1e30
 _PIECES: Final = 4
@@ -87,8 +93,13 @@ def passes(session: Session, ways: Mapping[Way, Callable[[], None]]) -> dict[Way
     return seconds
 
 
-def difference(session: Session, ways: Sequence[Callable[[], None]]) -> float:
+def difference(session: Session, ways: Sequence[Callable[[], None]], *, evaluating: bool = False) -> float:
     """How far apart two ways of computing the same step are, the networks being left as they were, in the first way.
+
+    Args:
+        session: it has taken no step yet.
+        ways: what prepares the networks for both.
+        evaluating: whether the networks are in evaluation mode.
 
     Returns:
         the largest relative difference of samples, logits, and both gradients; infinite where numbers are not finite,
@@ -101,9 +112,13 @@ def difference(session: Session, ways: Sequence[Callable[[], None]]) -> float:
     kept, random, together = KeptState(sides), state.random_state(), bundle.communication
     bundle.communication = Solo()
     found: list[list[Tensor]] = []
+    modes = [(module, module.training) for side in sides for module in side.modules()]
+    for module, mode in modes:
+        module.training = mode and not evaluating
     try:
         for prepare in ways:
             prepare()
+            state.restore_random(random)
             bundle.begin(0)
             if device.type == "cpu":
                 _litter()
@@ -129,9 +144,32 @@ def difference(session: Session, ways: Sequence[Callable[[], None]]) -> float:
         ways[0]()
         kept.put_back()
         state.restore_random(random)
+        for module, mode in modes:
+            module.training = mode
     apart = [_norm(mine - its) / _norm(its).clamp_min(_TINY) for its, mine in zip(*found, strict=True)]
     largest = torch.stack(apart).nan_to_num(math.inf, math.inf).max()
     return float(largest)
+
+
+def misses(session: Session, precision: str, ways: Sequence[Callable[[], None]]) -> str:
+    """Why the second of two ways, which should differ in the order of sums alone, is not to be taken; else empty.
+
+    What draws random numbers in the order of memory, as dropout does, draws other ones in another. So where they differ
+    they are compared in evaluation mode, too.
+    """
+    rounds = precision != "fp32" or (session.device.type == "cuda" and decisions.uses_tf32(session.settings))
+    limit = APART if rounds else _SAME
+    apart = difference(session, ways)
+    if not apart <= limit:
+        apart = difference(session, ways, evaluating=True)
+    return "" if apart <= limit else how_far(apart, "without")
+
+
+def how_far(apart: float, than: str) -> str:
+    """A :func:`difference` in words, after "these networks"."""
+    if math.isfinite(apart):
+        return f"compute other numbers than {than} (by {apart:.{0 if apart >= 0.01 else 1}%})"
+    return "could not be computed" if math.isnan(apart) else "compute numbers that are not finite"
 
 
 def _gradient(side: Side) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ganzoo.api import Component, Spec, UsageError, hookimpl, option
 from ganzoo.data.augment import CROP_HELP, FLIP_HELP, Augment
+from ganzoo.data.files import ANY_CHANNELS, ANY_SIZE
 from ganzoo_datasets.own_options import FolderConfig, NpzConfig, PreparedConfig
 
 _ROOT_HELP = "Folder to look in first; then come GANZOO_DATA and the user's cache."
@@ -151,6 +152,14 @@ def folder_spec(config: FolderConfig) -> Spec:
     from ganzoo_datasets.folder_source import folder_source
 
     return Augment(config.flip, config.crop).check(folder_source(config).spec)
+
+
+def folder_traits(config: FolderConfig, _spec: Spec) -> Iterator[str]:
+    """What the options leave to the spec."""
+    if config.size is None:
+        yield ANY_SIZE
+    if config.channels == "auto":
+        yield ANY_CHANNELS
 
 
 def prepared_spec(config: PreparedConfig) -> Spec:
@@ -320,8 +329,9 @@ def ganzoo_components() -> Iterator[Component]:
         config=FolderConfig,
         spec=folder_spec,
         summary="Your images: a folder or a zip; sub-folders are classes.",
+        traits=folder_traits,
         facts={
-            "samples": "what --data PATH holds: PNG, JPEG, WebP, BMP, GIF, TIFF, PGM and PPM of any size",
+            "samples": "what --data PATH holds: PNG, JPEG, WebP, BMP, GIF, TIFF, PBM, PGM and PPM of any size",
             "classes": "its sub-folders, if there are at least two",
         },
         aliases=("images",),

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from ganzoo.api import Spec, UsageError
 from ganzoo.data import ImageFiles, choose_shape, list_images
+from ganzoo.data.files import at_home
 from ganzoo_datasets import FolderConfig
 
 
@@ -33,7 +34,7 @@ def folder_source(config: FolderConfig) -> FolderSource:
     """
     if config.path is None:
         raise UsageError("The data set 'folder' needs the option path: --data.path FOLDER_OR_ZIP.")
-    path = config.path.expanduser().absolute()
+    path = at_home(config.path).absolute()
     changed = path.stat().st_mtime_ns if path.exists() else 0
     known = _FOUND.get(id(config))
     if known is not None and known.config() is config and known.changed == changed:

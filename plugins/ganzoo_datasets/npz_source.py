@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from ganzoo.api import Interrupted, Spec, UsageError
+from ganzoo.data.files import at_home
 from ganzoo.data.npz import ArrayHeader, array_header, array_names
 from ganzoo_datasets import NpzConfig
 
@@ -77,7 +78,7 @@ def npz_source(config: NpzConfig) -> NpzSource:
     """
     if config.path is None:
         raise UsageError("The data set 'npz' needs the option path: --data.path FILE.npz.")
-    path = config.path.expanduser().absolute()
+    path = at_home(config.path).absolute()
     if not path.is_file():
         raise UsageError(f"There is no file {path}.")
     return _look(config, path, path.stat().st_mtime_ns)
@@ -178,7 +179,7 @@ def _load(path: Path, name: str) -> Array:
 
 
 def _pixels(array: Array, where: str) -> Array:
-    if array.dtype.kind in _INTEGERS and array.max() == 1:
+    if array.dtype.kind in ("u", "i") and array.max() == 1:
         _LOG.warning("%s has pixels of 0 and 1 alone, of 255: all black. If 1 means white, store it as bool.", where)
     if array.dtype == np.uint8:
         return array

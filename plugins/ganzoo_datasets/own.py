@@ -30,7 +30,7 @@ class Folder(ArrayDataset):
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
         source = take(config)
-        pixels, kept = held_images(source.files, source.shape, config.fit, config.on_bad_image)
+        pixels, kept = held_images(source.files, _shape(config, source, spec), config.fit, config.on_bad_image)
         numbers = source.files.labels
         labels = None if numbers is None else torch.tensor(numbers)[kept]
         self.classes = source.files.classes
@@ -42,8 +42,19 @@ class StreamedFolder(StreamedImages):
 
     def __init__(self, config: FolderConfig, spec: Spec) -> None:
         source = take(config)
-        decoders = Decoders(source.files, source.shape, config.fit, workers_wanted(config.workers))
+        shape = _shape(config, source, spec)
+        decoders = Decoders(source.files, shape, config.fit, workers_wanted(config.workers))
         super().__init__(source.files, spec, decoders, config.on_bad_image, Augment(config.flip, config.crop))
+
+
+def _shape(config: FolderConfig, source: FolderSource, spec: Spec) -> tuple[int, int, int]:
+    """What the images are brought to: what the spec says, where the options leave it open."""
+    if not spec.is_image:
+        return source.shape
+    channels, height, width = spec.shape
+    if config.channels != "auto" or channels not in (1, 3):
+        channels = source.shape[0]
+    return (channels, height, width) if config.size is None else (channels, *source.shape[1:])
 
 
 def _streams(config: FolderConfig, source: FolderSource) -> bool:
@@ -71,6 +82,17 @@ class Npz(ArrayDataset):
         array, labels = npz_source(config).read()
         samples = torch.from_numpy(array)
         if spec.is_image and config.size is not None:
+            _tell_of_distortion(config, *samples.shape[-2:])
             samples = resize(samples, config.size)
         augment = Augment(config.flip, config.crop)
         super().__init__(samples, None if labels is None else torch.from_numpy(labels), spec, augment)
+
+
+def _tell_of_distortion(config: NpzConfig, height: int, width: int) -> None:
+    if height != width:
+        _LOG.warning(
+            "The images of %s are %dx%d (height x width) and are distorted to %dx%d; without the option size they stay "
+            "as they are.",
+            config.path,
+            *(height, width, config.size, config.size),
+        )

@@ -115,7 +115,8 @@ class UnrolledTrainer(Trainer):
         """The critic side's parameters and buffers after K steps on this minibatch, differentiable in ``fake``."""
         side = self.bundle.disc_side
         critic = _Critic(
-            {name: value.detach().requires_grad_(value.requires_grad) for name, value in side.named_parameters()},
+            # Clones, as a forward pass may write to parameters.
+            {n: p.detach().clone().requires_grad_(p.requires_grad) for n, p in side.named_parameters()},
             {name: value.clone() for name, value in side.named_buffers()},
             self._moments(),
         )
@@ -186,7 +187,7 @@ class UnrolledTrainer(Trainer):
         def function(tensors: Sequence[Tensor]) -> list[Tensor]:
             x, *values = tensors
             taken = _Critic(
-                dict(zip(names, values, strict=False)),
+                {n: p if p.requires_grad else p.clone() for n, p in zip(names, values, strict=False)},
                 {name: value.clone() for name, value in critic.buffers.items()},
                 dict(zip(keys, values[len(names) :], strict=True)),
             )
