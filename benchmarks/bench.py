@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from measure import machine
-from measure.asked import device, positive, several
+from measure.asked import device, seconds, several
 from measure.context import Context
 from measure.memory import alone
 from measure.parts import PARTS
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure, print a table, and write JSON if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--parts", default=",".join(PARTS), help=f"which, separated by commas ({', '.join(PARTS)})")
-    parser.add_argument("--seconds", type=positive, default=20.0, help="for each comparison (20)")
+    parser.add_argument("--seconds", type=seconds, default=20.0, help="for each comparison (20)")
     parser.add_argument("--device", type=device, default="cpu", help="auto, cpu, cuda, ... (cpu)")
     parser.add_argument("--threads", type=several, help="of torch on the CPU (its own choice)")
     parser.add_argument("--small", action="store_true", help="tiny networks and two rounds: a trial, not a measurement")

@@ -11,6 +11,14 @@ from ganzoo.errors import GanzooError
 from ganzoo.training.device import resolve_device
 
 
+def seconds(text: str) -> float:
+    """A length of time; 0 asks for as little as there may be."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, not {text}")
+    return value
+
+
 def positive(text: str) -> float:
     """A finite number above 0."""
     value = float(text)
