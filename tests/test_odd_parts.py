@@ -174,6 +174,16 @@ def test_a_layout_that_computes_other_numbers_is_found_out(disc: str, wrong: boo
     assert all(module.training for module in one.bundle.disc.modules())
 
 
+@pytest.mark.parametrize("apart", [2e-3, 0.5, float("nan")])
+def test_a_relu_that_switches_refuses_no_layout(apart: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where it switches depends on the last bits of a machine's arithmetic, so here it is put by hand."""
+    one = session(tmp_path, precision="fp32")
+    monkeypatch.setattr(trial, "difference", lambda *_, evaluating, draw: 1e-6 if draw == 2 and evaluating else apart)
+    assert not trial.misses(one, "fp32", [])
+    monkeypatch.setattr(trial, "difference", lambda *_, **__: apart)
+    assert trial.misses(one, "fp32", [])
+
+
 @pytest.mark.parametrize(
     ("name", "others", "place"),
     [
