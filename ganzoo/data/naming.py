@@ -24,7 +24,13 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     except RuntimeError:  # ~name of a user who is not here; it may be the name of a file
         path = Path(value)
     has_separator = os.sep in value or "/" in value
-    if value == "auto" or not (has_separator or path.exists() or path.suffix.lower() in _ARCHIVES):
+    if value == "auto":
+        return {"data": value}
+    if not (has_separator or path.exists() or path.suffix.lower() in _ARCHIVES):
+        try:
+            registry().get("dataset", value)
+        except UsageError as err:
+            raise UsageError(f"{err} A folder or file of that name is not here either.") from None
         return {"data": value}
     if _is_name(value) and not (_needs_path(value) and path.exists()):
         return {"data": value}
