@@ -56,6 +56,11 @@ def layout_of(tensor: Tensor) -> Layout:
     return Layout(_NAMES.get(tensor.dtype, str(tensor.dtype)), tuple(tensor.shape))
 
 
+def layouts_of(tensors: Mapping[str, Any]) -> dict[str, Layout]:
+    """:func:`layout_of` of everything in a state dict that is a tensor."""
+    return {name: layout_of(value) for name, value in tensors.items() if isinstance(value, Tensor)}
+
+
 def can_be_saved(tensor: Tensor) -> bool:
     """Whether files have a type for a tensor."""
     return tensor.dtype in _NAMES and tensor.layout == torch.strided

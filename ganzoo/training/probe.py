@@ -22,7 +22,7 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nn import Batch, Bundle, Trainer
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.bundle import derive_seed
-from ganzoo.nn.weights import can_be_saved
+from ganzoo.nn.weights import can_be_saved, layouts_of
 from ganzoo.registry import build
 
 _BATCH = 4
@@ -106,23 +106,32 @@ def check_nothing_came_late(
     """
     for (choice, module), names in zip(parts_of(config, bundle), before, strict=True):
         late = sorted(module.state_dict().keys() - names)
-        if late and not _takes_back(choice, module, bundle.spec):
+        if late and not comes_back(choice, module, bundle.spec):
             does = f"makes {late[0]!r} in forward(), and no checkpoint with it could be read back"
             raise faulty(choice, does, "make it in __init__, with persistent=False if it need not be kept")
     return saved_names(config, bundle)
 
 
-def _takes_back(choice: Choice, module: nn.Module, spec: Spec) -> bool:
-    """Whether a new module of the kind reads the state of one; as it may do in a way of its own."""
+def comes_back(choice: Choice, module: nn.Module, spec: Spec, *, exactly: bool = False) -> bool:
+    """Whether a new module of the kind reads the state of one, as it may do in a way of its own.
+
+    Args:
+        choice: what builds it.
+        module: whose state it is.
+        spec: the task.
+        exactly: whether the new one must hold it in the same types and shapes, too, which can only be seen of what the
+            component builds by itself; a part of one counts as read otherwise.
+    """
     with torch.random.fork_rng(devices=[]):
         fresh: nn.Module = build(choice, spec)
     if type(fresh) is not type(module):
-        return True  # a part of the component, which cannot be built by itself
+        return not exactly
+    saved = module.state_dict()
     try:
-        fresh.load_state_dict(module.state_dict())
+        fresh.load_state_dict(saved)
     except RuntimeError:
         return False
-    return True
+    return not exactly or layouts_of(fresh.state_dict()) == layouts_of(saved)
 
 
 def parts_of(config: RunConfig, bundle: Bundle) -> Iterator[tuple[Choice, nn.Module]]:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ganzoo.api import Choice, Spec
+from ganzoo.api import Choice
 from ganzoo.blame import faulty
 from ganzoo.nn.guard import are_finite
-from ganzoo.nn.weights import Layout, can_be_saved, layout_of
-from ganzoo.registry import build
-from ganzoo.training.probe import check_nothing_came_late, not_finite, parts_of, saved_names
+from ganzoo.nn.weights import Layout, can_be_saved, layouts_of
+from ganzoo.training.probe import check_nothing_came_late, comes_back, not_finite, parts_of, saved_names
 
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
@@ -56,7 +55,7 @@ class Readable:
         session, now = self._session, self._layouts()
         for (choice, module), before, after in zip(self._parts(), self._begun, now, strict=True):
             other = [name for name, layout in after.items() if before.get(name, layout) != layout]
-            if other and not _comes_back(choice, module, session.run.spec):
+            if other and not comes_back(choice, module, session.run.spec, exactly=True):
                 name = other[0]
                 does = f"changes {name!r} from {before[name]} to {after[name]}, which no checkpoint could give back"
                 raise faulty(choice, does, "let it keep the type and the shape that it has after __init__")
@@ -71,7 +70,7 @@ class Readable:
         return list(parts_of(self._session.run.config, self._session.bundle))
 
     def _layouts(self) -> list[dict[str, Layout]]:
-        return [_layouts_of(module.state_dict()) for _, module in self._parts()]
+        return [layouts_of(module.state_dict()) for _, module in self._parts()]
 
     def _may_be_broken(self) -> bool:
         """Whether to look closer for what is not finite; each device is waited for once."""
@@ -83,21 +82,3 @@ class Readable:
                 if name not in learned and isinstance(value, Tensor) and value.is_floating_point():
                     held.setdefault(value.device, []).append(value.detach())
         return not all(bool(are_finite(each).all()) for each in held.values())
-
-
-def _comes_back(choice: Choice, module: nn.Module, spec: Spec) -> bool:
-    """Whether a new module of the kind takes the state of one as it is, since it reads it in a way of its own."""
-    with torch.random.fork_rng(devices=[]):
-        fresh: nn.Module = build(choice, spec)
-    if type(fresh) is not type(module):
-        return False
-    saved = module.state_dict()
-    try:
-        fresh.load_state_dict(saved)
-    except RuntimeError:
-        return False
-    return _layouts_of(fresh.state_dict()) == _layouts_of(saved)
-
-
-def _layouts_of(tensors: Mapping[str, Any]) -> dict[str, Layout]:
-    return {name: layout_of(value) for name, value in tensors.items() if isinstance(value, Tensor)}
