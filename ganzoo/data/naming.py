@@ -19,10 +19,7 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     Raises:
         UsageError: there is no such data set, folder or file, or one that holds no data set.
     """
-    try:
-        path = Path(value).expanduser()
-    except RuntimeError:  # ~name of a user who is not here; it may be the name of a file
-        path = Path(value)
+    path = _path_of(value)
     has_separator = os.sep in value or "/" in value
     if value == "auto":
         return {"data": value}
@@ -45,12 +42,12 @@ def data_settings(value: str, flag: str = "--data") -> dict[str, str]:
     return {"data": name, "data.path": str(path.absolute()) if str(path).startswith("~") else value}
 
 
-def _is_path(value: str) -> bool:
-    """Whether something is there; ``~name`` of a user who is not here may be the name of a file."""
+def _path_of(value: str) -> Path:
+    """The path that is meant; ``~name`` of a user who is not here may be the name of a file."""
     try:
-        return Path(value).expanduser().exists()
+        return Path(value).expanduser()
     except RuntimeError:
-        return Path(value).exists()
+        return Path(value)
 
 
 def _is_name(value: str) -> bool:
@@ -75,7 +72,7 @@ def reference_settings(value: str, flag: str) -> tuple[str, dict[str, str]]:
         UsageError: there is no such data set, folder, file or split.
     """
     name, colon, split = value.rpartition(":")
-    if colon and not _is_path(value):
+    if colon and not _path_of(value).exists():
         entry = registry().get("dataset", name)
         if "split" not in {option.name for option in entry.options}:
             raise UsageError(f"The data set {name!r} has no splits; leave ':{split}' out.")
