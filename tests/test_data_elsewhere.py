@@ -37,12 +37,17 @@ def pets(ganzoo: Ganzoo, tmp_path: Path) -> Path:
     return tmp_path / "pets"
 
 
-def test_a_run_goes_on_with_its_data_from_any_folder(
-    pets: Path, ganzoo: Ganzoo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def enter_another_folder(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which is another folder of the name."""
     other = pets.parent / "other"
     draw(other / "pets", seed=1)
     monkeypatch.chdir(other)
+
+
+def test_a_run_goes_on_with_its_data_from_any_folder(
+    pets: Path, ganzoo: Ganzoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter_another_folder(pets, monkeypatch)
     done = ganzoo("run", "--resume", "../runs/r", "--steps", "3")
     assert done.code == 0, done.err
     assert "holds other samples" not in done.err
@@ -104,9 +109,7 @@ def test_a_checkpoint_that_does_not_know_its_data_is_believed(pets: Path, ganzoo
 def test_the_newest_run_of_these_data_is_found_however_they_are_named(
     pets: Path, ganzoo: Ganzoo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = pets.parent / "other"
-    draw(other / "pets", seed=1)
-    monkeypatch.chdir(other)
+    enter_another_folder(pets, monkeypatch)
     line = ("run", "--resume", "auto", "--out", "../runs", "--data.size", "16", *SMALL, "--steps", "3", "--data")
     done = ganzoo(*line, "../pets")
     assert "Continuing ../runs/r after step 2" in done.err
