@@ -93,10 +93,14 @@ def count() -> int:
     return _planned[0] if _planned else place().world
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def threads_each(world: int) -> int:
-    """Threads of each of so many processes on this machine: its share of the cores that this process may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // world)
+    """Threads of each of so many processes on this machine: its share of the cores."""
+    return max(1, cores() // world)
 
 
 def share(batch_size: int, world: int) -> int:

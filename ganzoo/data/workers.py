@@ -56,8 +56,7 @@ def workers_wanted(asked: int | None) -> int:
         return 0
     if asked is not None:
         return asked
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST, count // processes.place().local_world)
+    return min(_MOST, processes.cores() // processes.place().local_world)
 
 
 class Decoders:
