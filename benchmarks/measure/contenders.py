@@ -73,38 +73,57 @@ def networks_of(config: RunConfig, spec: Spec, device: torch.device) -> tuple[Ge
 
 
 def bare_loop(context: Context, settings: dict[str, Any]) -> Work:
-    """The same arithmetic around the same networks, written down as plainly as can be."""
+    """The same arithmetic around the same networks, written down as plainly as can be.
+
+    Contiguous, in float32 unless the settings ask for bf16; with a moving average unless they want none.
+    """
     config, device = context.resolve(settings), context.device
     spec, batch, saturating = config.spec(), config.run.batch_size, config.loss.name == "minimax"
     gen, disc = networks_of(config, spec, device)
-    average = copy.deepcopy(gen).requires_grad_(False)
     reals = _reals(config, spec, device)
     rng = torch.Generator(device).manual_seed(0)
     of_gen: list[Tensor] = list(gen.parameters())
-    averaged: list[Tensor] = list(average.parameters())
-    buffers = list(zip(average.buffers(), gen.buffers(), strict=True))
+    follow = _average(gen) if config.run.ema_half_life else None
+    cast_to = torch.bfloat16 if config.run.precision == "bf16" else torch.float32
     opt_gen = torch.optim.Adam(of_gen, 2e-4, (0.5, 0.999), fused=True)
     opt_disc = torch.optim.Adam(disc.parameters(), 2e-4, (0.5, 0.999), fused=True)
 
     def work(n: int) -> None:
         for _ in range(n):
-            real, fake = reals(), gen(torch.randn(batch, gen.latent_dim, device=device, generator=rng))
-            loss = softplus(-disc(real)).mean() + softplus(disc(fake.detach())).mean()
+            real, z = reals(), torch.randn(batch, gen.latent_dim, device=device, generator=rng)
+            with torch.autocast(device.type, cast_to, enabled=cast_to != torch.float32):
+                fake = gen(z)
+                loss = softplus(-disc(real)).mean() + softplus(disc(fake.detach())).mean()
             opt_disc.zero_grad()
             torch.autograd.backward(loss)
             opt_disc.step()
-            logits = disc(fake)
-            loss = -softplus(logits).mean() if saturating else softplus(-logits).mean()
+            with torch.autocast(device.type, cast_to, enabled=cast_to != torch.float32):
+                logits = disc(fake)
+                loss = -softplus(logits).mean() if saturating else softplus(-logits).mean()
             opt_gen.zero_grad()
             torch.autograd.backward(loss, inputs=of_gen)
             opt_gen.step()
-            with torch.no_grad():
-                torch._foreach_lerp_(averaged, of_gen, 0.01)
-                for mine, its in buffers:
-                    mine.copy_(its)
+            if follow is not None:
+                follow()
         synchronize(device)
 
     return work
+
+
+def _average(gen: Generator) -> Callable[[], None]:
+    """A moving average of a generator's weights, taken at every call."""
+    average = copy.deepcopy(gen).requires_grad_(False)
+    averaged: list[Tensor] = list(average.parameters())
+    of_gen: list[Tensor] = list(gen.parameters())
+    buffers = list(zip(average.buffers(), gen.buffers(), strict=True))
+
+    @torch.no_grad()
+    def follow() -> None:
+        torch._foreach_lerp_(averaged, of_gen, 0.01)
+        for mine, its in buffers:
+            mine.copy_(its)
+
+    return follow
 
 
 def _reals(config: RunConfig, spec: Spec, device: torch.device) -> Callable[[], Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, Final
 
 from tutorials.data import transform
 
@@ -16,6 +17,7 @@ from measure.timing import Result, Turn, Work, against
 from measure.workloads import DCGAN_28, DCGAN_32, DCGAN_64, IMAGES, MLP_28, PLAIN, RING, SETTINGS, Workload
 
 WORKERS = (0, 2)
+BARE: Final[dict[str, Any]] = {**PLAIN, "run.ema_half_life": 0}
 
 
 def overhead(context: Context) -> Iterator[Result]:
@@ -31,18 +33,22 @@ def tutorial(context: Context) -> Iterator[Result]:
     """Our loop against the tutorial way: its networks alone, and end to end with its data.
 
     ``ganzoo`` is the whole loop in both; it never gets a batch for nothing. Without the moving average, which no script
-    keeps, it does what they do. The tutorials have processes of their own, as their scripts have.
+    keeps, it does what they do. The tutorials have processes of their own, as their scripts have. A bare loop shows
+    what can be had by hand: data at hand, a frozen critic and fused Adam around torch's own layers.
     """
     for workload in IMAGES:
         contenders: dict[str, Work | Turn] = {
             **{f"tutorial, {n} workers": apart(context, tutorial_loop, workload, n) for n in WORKERS},
             "tutorial, batch at hand": apart(context, tutorial_networks, workload),
+            "bare loop": bare_loop(context, workload.of_run(context, BARE)),
             "ganzoo fp32": OurLoop(context, workload.of_run(context, {"run.precision": "fp32"})),
             "ganzoo": OurLoop(context, workload.of_run(context)),
             "ganzoo, no moving average": OurLoop(context, workload.of_run(context, {"run.ema_half_life": 0})),
         }
         if not lacking("bf16", context.device):
-            contenders["ganzoo bf16"] = OurLoop(context, workload.of_run(context, {"run.precision": "bf16"}))
+            bf16 = {"run.precision": "bf16"}
+            contenders["bare loop bf16"] = bare_loop(context, workload.of_run(context, BARE | bf16))
+            contenders["ganzoo bf16"] = OurLoop(context, workload.of_run(context, bf16))
         times = context.times(contenders)
         _, whose = transform(workload.size, 3)
         note = f"{workload.source().name}, {whose}"
