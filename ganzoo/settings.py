@@ -95,13 +95,15 @@ def joint_batch(values: dict[str, Any], origin: str, *, textual: bool) -> None:
     Raises:
         UsageError: both are set, or the value is no batch.
     """
-    value = values.pop("run.batch_size_per_device", None)
-    if value in (None, "auto", "none"):
+    if "run.batch_size_per_device" not in values:
+        return
+    (opt,) = (opt for opt in options_of(RunSettings) if opt.name == "batch_size_per_device")
+    try:
+        each = opt.parse(values.pop("run.batch_size_per_device"), textual=textual)
+    except UsageError as err:
+        raise UsageError(f"batch_size_per_device ({origin}) {err}.") from None
+    if each is None:
         return
     if "run.batch_size" in values:
         raise UsageError(f"Both batch_size and batch_size_per_device are set ({origin}); set one of them.")
-    (opt,) = (opt for opt in options_of(RunSettings) if opt.name == "batch_size_per_device")
-    try:
-        values["run.batch_size"] = processes.count() * opt.parse(value, textual=textual)
-    except UsageError as err:
-        raise UsageError(f"batch_size_per_device ({origin}) {err}.") from None
+    values["run.batch_size"] = processes.count() * each

@@ -232,6 +232,11 @@ def test_settings_for_several_processes(capsys: pytest.CaptureFixture[str]) -> N
     assert "A batch of 64 does not divide evenly between 3 processes" in capsys.readouterr().err
     assert main([*dry, "--batch-size", "6", "--batch-size-per-device", "5"]) == 2
     assert "set one of them" in capsys.readouterr().err
+    for none in ("none", "None"):
+        assert main([*dry, "--batch-size", "6", "--batch-size-per-device", none]) == 0
+        assert json.loads(capsys.readouterr().out)["config"]["run"]["batch_size"] == 6
+    assert main([*dry, "--batch-size-per-device", "auto"]) == 2
+    assert "must be int|none >= 1, not 'auto'" in capsys.readouterr().err
     assert main(["run", *SMALL, "--devices", "none"]) == 2
     assert "--devices takes a number of at least 1, or auto, not 'none'" in capsys.readouterr().err
 
