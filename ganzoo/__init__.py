@@ -55,7 +55,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'ganzoo' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    from ganzoo.processes import brief_waits
+
+    with brief_waits():
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ import click
 
 import ganzoo
 from ganzoo.errors import GanzooError, did_you_mean, printable
+from ganzoo.processes import brief_waits
 
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
@@ -85,7 +86,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
+        with brief_waits():
+            code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has enough of it. Python flushes once more at exit, which must not fail again.
