@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,12 +21,13 @@ from ganzoo.evaluation.judge import Judge, refuse_without_reference
 from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.progress import Stage, silent
 from ganzoo.evaluation.reference import Reference, open_reference
-from ganzoo.evaluation.result import Result
+from ganzoo.evaluation.result import Result, names_in
 from ganzoo.evaluation.shards import sharing
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.evaluation.subjects import Subject, open_subject
 from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
+from ganzoo.options import option, options_of
 from ganzoo.registry import build, registry
 
 if TYPE_CHECKING:
@@ -43,6 +45,15 @@ _INSTEAD: Final = {"modes": "classes", "classes": "modes"}
 _log = logging.getLogger("ganzoo")
 
 
+@dataclass(frozen=True)
+class _Counts:
+    """The numbers of a request, in the ranges of the command line."""
+
+    samples: int | None = option(None, min=2, help="How many samples.")
+    real_samples: int | None = option(None, min=2, help="How many real samples.")
+    seed: int = option(0, min=0, max=2**63 - 1, help="Of the latents.")
+
+
 class UnkeptError(GanzooError):
     """The scores are there, and a file that was to tell or to show them cannot be written.
 
@@ -58,7 +69,7 @@ class UnkeptError(GanzooError):
 def evaluate(
     path: Path | str,
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] | str | None = None,
     features: str | None = None,
     feature_options: Mapping[str, Any] | None = None,
     samples: int | None = None,
@@ -86,8 +97,8 @@ def evaluate(
 
     Args:
         path: what to score.
-        metrics: ``fid``, ``kid``, ``isc``, ``prc``, ``classes``, ``accuracy``, ``modes``; what suits the data unless
-            given, all but ``prc``.
+        metrics: ``fid``, ``kid``, ``isc``, ``prc``, ``classes``, ``accuracy``, ``modes``, in a list or a text with
+            commas; what suits the data unless given, all but ``prc``.
         features: name of the feature network; what suits the data unless given.
         feature_options: its options.
         samples: how many samples to score: 10,000 unless given, all images of a folder, 2,500 points, 26,000 images
@@ -116,7 +127,8 @@ def evaluate(
             drawn, and the error has it as ``result``.
     """
     begun = time.monotonic()
-    wanted = metrics_named(metrics) if metrics else None
+    counts = _counted(samples=samples, real_samples=real_samples, seed=seed)
+    wanted = metrics_named(names_in([metrics] if isinstance(metrics, str) else metrics)) if metrics else None
     with sharing(device) as (together, target, shards):
         if together.rank:
             say, progress = _unheard, silent
@@ -146,7 +158,7 @@ def evaluate(
                 _check_classes(wanted or (), extractor, name, subject, reference)
             elif features or weights or ref_stats:
                 raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
-        n = count_for(subject, extractor, samples)
+        n = count_for(subject, extractor, counts.samples)
         chosen = wanted or suitable(subject, reference, extractor, name, statistics=statistics is not None)
         if fid_infinity and all(metric.name != "fid" for metric in chosen):
             raise UsageError("--fid-infinity goes with the metric fid, which is not computed here.")
@@ -157,7 +169,7 @@ def evaluate(
             reference=reference,
             statistics=statistics,
             title=f"statistics {Path(ref_stats).name}" if ref_stats is not None else "",
-            real_samples=real_samples,
+            real_samples=counts.real_samples,
             device=target,
             cache=FeatureCache(),
             infinity=fid_infinity,
@@ -166,15 +178,30 @@ def evaluate(
         )
         if save_stats is not None:
             shards.first(lambda: _save(judge, Path(save_stats)))
-        evidence = judge.look(subject, n, seed)
+        evidence = judge.look(subject, n, counts.seed)
 
         def judged() -> tuple[Result, str]:
             scores, details = judge.score(evidence)
-            protocol = {"samples": n, "seed": seed, **judge.protocol(), **_versions(extractor)}
+            protocol = {"samples": n, "seed": counts.seed, **judge.protocol(), **_versions(extractor)}
             result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
             return result, _unwritten(judge, subject, result, picture, update=update)
 
         return _of_all(together, judged)
+
+
+def _counted(**numbers: Any) -> _Counts:
+    """The numbers of a request.
+
+    Raises:
+        UsageError: one is none, or out of its range.
+    """
+    found = {}
+    for opt in options_of(_Counts):
+        try:
+            found[opt.name] = opt.parse(numbers[opt.name], textual=False)
+        except UsageError as err:
+            raise UsageError(f"{opt.name} {err}.") from None
+    return _Counts(**found)
 
 
 def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:

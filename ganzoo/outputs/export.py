@@ -37,7 +37,7 @@ _FILES: Final = frozenset({CONFIG, MODEL, DISCRIMINATOR, CARD, PICTURE, RESULTS,
 _SHOWN: Final = 64
 
 
-def load(path: Path | str, device: str = "auto", *, ema: bool = True, best: bool = False) -> Generator:
+def load(path: Path | str, device: str | torch.device = "auto", *, ema: bool = True, best: bool = False) -> Generator:
     """The generator of a run or an export, in evaluation mode and frozen.
 
     >>> gen = load("runs/my-run")                # doctest: +SKIP
@@ -58,7 +58,7 @@ def load(path: Path | str, device: str = "auto", *, ema: bool = True, best: bool
     return open_source(path, best=best).generator(ema=ema)[0].to(resolve_device(device).device)
 
 
-def load_discriminator(path: Path | str, device: str = "auto") -> Discriminator:
+def load_discriminator(path: Path | str, device: str | torch.device = "auto") -> Discriminator:
     """The discriminator of a run, or of an export that holds one, in evaluation mode and frozen.
 
     Raises:

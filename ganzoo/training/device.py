@@ -32,8 +32,8 @@ class DeviceChoice:
     warning: str | None = None
 
 
-def resolve_device(asked: str = "auto") -> DeviceChoice:
-    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
+def resolve_device(asked: str | torch.device = "auto") -> DeviceChoice:
+    """The device for ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``; torch's own means the same.
 
     Raises:
         UsageError: ``asked`` names no device.
@@ -46,7 +46,7 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
         return DeviceChoice(torch.device("cpu"), "no accelerator that this torch can use was found", _unused_hardware())
     try:
         device = torch.device(asked)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = torch.device("meta")
     if device.type not in _TYPES:
         raise UsageError(
@@ -57,10 +57,10 @@ def resolve_device(asked: str = "auto") -> DeviceChoice:
         return DeviceChoice(device, "asked for", idle)
     if present is None or present.type != device.type:
         found = f"only cpu{'' if present is None else f' and {present.type}'}"
-        raise MissingError(f"The device {asked!r} was asked for, but {found} can be used here; {_cure(device.type)}.")
+        raise MissingError(f"The device '{device}' was asked for, but {found} can be used here; {_cure(device.type)}.")
     count = torch.accelerator.device_count()
     if (device.index or 0) >= count:
-        raise MissingError(f"The device {asked!r} was asked for, but there are only {count}, numbered from 0.")
+        raise MissingError(f"The device '{device}' was asked for, but there are only {count}, numbered from 0.")
     return DeviceChoice(device, "asked for")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from typing import Any, Final
@@ -53,9 +54,13 @@ class Keeper:
             )
 
     def line(self, line: dict[str, Any]) -> None:
-        """Add a line to the metrics; one that cannot be written waits for the next."""
+        """Add a line to the metrics; one that cannot be written waits for the next.
+
+        A number that is not finite is written as null: JSON has no other, and strict readers refuse the whole line.
+        """
         if self._silent:
             return
+        line = {key: None if isinstance(of, float) and not math.isfinite(of) else of for key, of in line.items()}
         self._waiting = [*self._waiting, line][-_WAITING:]
 
         def write() -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ganzoo.errors import UsageError
 from ganzoo.plugins import loaded
 
 _log = logging.getLogger("ganzoo")
@@ -34,9 +35,14 @@ class Observers:
 
     ``observers.call("step_end", run=run, ...)`` calls each implementation of ``ganzoo_step_end`` with the arguments it
     takes. One that raises is named once and left out from then on. ``silent`` ones are not called at all.
+
+    Raises:
+        UsageError: ``extra`` is no list, or one of its objects has no hook implementation.
     """
 
     def __init__(self, extra: Sequence[object] = (), *, silent: bool = False) -> None:
+        if not isinstance(extra, Sequence):
+            raise UsageError(f"observers must be a list of objects, not {extra!r}.")
         self._silent = silent
         manager = loaded().manager
         registered = []
@@ -44,6 +50,11 @@ class Observers:
             for observer in extra:
                 manager.register(observer)
                 registered.append(observer)
+                if not manager.get_hookcallers(observer):
+                    raise UsageError(
+                        f"The observer {observer!r} hears of nothing: mark its methods, such as ganzoo_step_end, with "
+                        "@ganzoo.api.hookimpl."
+                    )
             self._calls = {
                 event: [
                     (impl.plugin_name, impl.function, impl.argnames)
