@@ -76,6 +76,7 @@ class Sweep:
         self._own = folder / ".cells"
         self._failed_before = {cell.name for cell in plan.cells if self._failure(cell.name).is_file()}
         self._tried: set[str] = set()
+        self._taken: dict[str, int] = {}  # steps that runs had taken when they were gone on with
 
     def run(self, launcher: Launcher, stop: Callable[[], int]) -> Tally:
         """Work until every cell is done, has failed, or is another process's; or until ``stop`` names a signal."""
@@ -155,6 +156,7 @@ class Sweep:
         run = self.folder / cell.name
         with suppress(FileNotFoundError):
             self._failure(cell.name).unlink()
+        self._taken[cell.name] = _steps(run)
         resumed = any((run / "checkpoints").glob("step-*"))
         if run.is_dir() and not resumed:
             shutil.rmtree(run)  # it came to no checkpoint, so that there is nothing to go on from
@@ -177,7 +179,10 @@ class Sweep:
         cell = next(cell for cell in self.plan.cells if cell.name == name)
         assert cell.config is not None
         steps, request = cell.config.run.steps, self._request()
-        if outcome.code == 0:
+        if outcome.code == 0 and cell.config.run.max_time is not None and self._taken[name] < _steps(run) < steps:
+            # Its time was over, or its patience with its scores; in that case going on takes no step, and it is done.
+            self.say(f"{name}: left {after} at step {_steps(run)}, before its last; the same command goes on with it.")
+        elif outcome.code == 0:
             note = {"steps": steps, "evaluated": request, "seconds": round(outcome.seconds, 1)}
             write_text(self._own / f"{name}.done", json.dumps(note) + "\n")
             self.say(f"{name}: done {after}.")
