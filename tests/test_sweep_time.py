@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from commands import Ganzoo
 
-TINY = [
-    "--gen",
-    "mlp",
-    "--disc",
-    "mlp",
-    "--batch-size",
-    "4",
-    "--samples",
-    "4",
-    "--log-every",
-    "1",
-    "--out",
-    "s",
-    "--seed",
-    "0",
-]
+TINY = shlex.split("--gen mlp --disc mlp --batch-size 4 --samples 4 --log-every 1 --out s --seed 0")
 
 
 def steps(folder: Path) -> int:
@@ -46,18 +32,9 @@ def test_a_run_whose_time_was_over_is_gone_on_with(ganzoo: Ganzoo, tmp_path: Pat
 
 
 def test_a_run_that_lost_patience_in_its_time_is_done(ganzoo: Ganzoo, tmp_path: Path) -> None:
-    scored = [
-        "--eval-every",
-        "1",
-        "--eval-patience",
-        "1",
-        "--eval-metric",
-        "fid",
-        "--eval-features",
-        "digit-cnn",
-        "--eval-samples",
-        "16",
-    ]
+    scored = shlex.split(
+        "--eval-every 1 --eval-patience 1 --eval-metric fid --eval-features digit-cnn --eval-samples 16"
+    )
     asked = ["sweep", *TINY, *scored, "--steps", "1000000", "--max-time", "10m"]
     assert "before its last; the same command goes on with it" in ganzoo(*asked).err  # nobody knows yet
     taken = steps(tmp_path)
