@@ -16,7 +16,7 @@ _NAMES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _OTHERS: Final = frozenset(
     {"GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 )
-_SPINS: Final = ("GOMP_SPINCOUNT", "1000")
+_SPINS: Final = ("GOMP_SPINCOUNT", "3000")
 _WAITS: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _planned: list[int] = []
 
@@ -107,12 +107,12 @@ def threads_each(world: int) -> int:
 
 @contextmanager
 def brief_waits() -> Iterator[None]:
-    """What imports torch within lets its threads give up their cores after some 50 microseconds of waiting.
+    """What imports torch within lets its threads give up their cores after a tenth of a millisecond of waiting or so.
 
-    They meet at the end of every operation, and GNU's OpenMP lets the first one spin for up to 15 milliseconds. Where
-    another program has the core that the other one needs, each operation takes that long. A wait within a step is
-    shorter than these 50 microseconds if nobody else is there. The variable is read when torch is loaded, so it is
-    taken back; what the user says of it counts.
+    They meet at the end of every operation, and GNU's OpenMP lets the first one there spin a hundred times as long.
+    Where another program has the core that the last one needs, each operation takes that long. A wait within a step is
+    shorter if nobody else is there. The variable is read when torch is loaded, so it is taken back; what the user says
+    of it counts.
     """
     if "torch" in sys.modules or any(name in os.environ for name in _WAITS):
         yield

@@ -30,7 +30,7 @@ def spins(command: list[str], **said: str) -> str:
 
 @pytest.mark.parametrize("way", COMMANDS)
 def test_threads_wait_briefly(way: str, tmp_path: Path) -> None:
-    assert spins([*COMMANDS[way], str(tmp_path)]) == "1000"
+    assert spins([*COMMANDS[way], str(tmp_path)]) == "3000"
 
 
 def test_what_the_user_says_of_waiting_counts(tmp_path: Path) -> None:
