@@ -169,7 +169,7 @@ def of_machine(machine: Machine) -> list[Decision]:
             threads, why = shared, "the cores, divided between the processes"
         else:
             why = "OMP_NUM_THREADS says so" if os.environ.get("OMP_NUM_THREADS") else "as many as torch takes"
-        found.append(Decision("threads", str(threads or os.cpu_count() or 1), why))
+        found.append(Decision("threads", str(threads or processes.cores()), why))
     return found
 
 

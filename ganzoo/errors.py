@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -119,6 +120,17 @@ def printable(text: str, *, keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
+
+
+def quoted(word: str) -> str:
+    """A word of a command that is printed for the user's shell: that of Windows knows no single quotes."""
+    if sys.platform == "win32":
+        from subprocess import list2cmdline
+
+        return list2cmdline([word])
+    from shlex import quote
+
+    return quote(word)
 
 
 def _escaped(char: str) -> str:

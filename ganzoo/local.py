@@ -6,23 +6,29 @@ import importlib
 import importlib.util
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ganzoo.api import Component
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, quoted
+
+if TYPE_CHECKING:
+    from ganzoo.plugins import Plugin
 
 _IMPORTED: Final[set[Path]] = set()
 """Files that were imported by their path; the folder of an earlier one may still be where Python looks."""
 
 
-def local_words() -> str:
-    """What a command must say to have the unpackaged plugins of this process: `` -p my_gan.py``, or nothing."""
-    return "".join(f" -p {shlex.quote(name)}" for name in words("GANZOO_PLUGINS"))
+def local_words(plugins: Iterable[Plugin]) -> str:
+    """What a command must say to have the unpackaged ones of these plugins: `` -p my_gan.py``, or nothing.
+
+    One that ``GANZOO_PLUGINS`` names in vain is left out: ``-p`` would refuse it.
+    """
+    refused = {place_of(plugin.source) for plugin in plugins if plugin.reason and plugin.status != "disabled"}
+    return "".join(f" -p {quoted(name)}" for name in words("GANZOO_PLUGINS") if place_of(name) not in refused)
 
 
 def words(variable: str) -> list[str]:

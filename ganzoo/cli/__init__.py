@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -28,6 +29,10 @@ COMMANDS: Final = {
     "doctor": ("ganzoo.cli.doctor", "Check this machine: versions, devices, plugins and arithmetic."),
 }
 """Name -> (module that holds its ``command``, help in one line). The help stands here so that it costs no import."""
+_LAST_STANDARD: Final = 2
+"""The number of the last standard stream."""
+_WRITERS: Final = (__name__, "click.utils", "rich.console")
+"""The modules that write to it, or flush it."""
 
 
 class Group(click.Group):
@@ -78,10 +83,15 @@ def cli(ctx: click.Context, no_plugins: bool) -> None:
         os.environ["GANZOO_DISABLE_PLUGINS"] = ",".join(filter(None, (os.environ.get("GANZOO_DISABLE_PLUGINS"), "*")))
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+        return
+    from ganzoo.cli import terminal
+
+    ctx.with_resource(terminal.log_to(terminal.remark))
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; what goes wrong is one sentence on standard error."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -90,12 +100,45 @@ def main(args: Sequence[str] | None = None) -> int:
             code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has enough of it. Python flushes once more at exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # whoever read our output has enough of it
         return 1
     except (Exception, KeyboardInterrupt) as err:
-        return _report(err)
+        return _report(_of_output(err) or err)
     return code if isinstance(code, int) else 0
+
+
+def _have_streams() -> None:
+    """Give a process whose standard streams are closed, such as a daemon, some that lead nowhere.
+
+    Their numbers are taken as well: else the next file that is opened would have one, and whatever a library or another
+    program prints to it would go into that file.
+    """
+    missing = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    if not missing:
+        return
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD:
+        os.set_inheritable(number, True)  # so that other programs have it too
+    os.close(number)
+    for name in missing:
+        nowhere = Path(os.devnull).open("r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115  # to the end
+        setattr(sys, name, nowhere)
+
+
+def _of_output(err: BaseException) -> GanzooError | None:
+    """What to say if standard output cannot be written to, as where its disk is full; None if it is something else."""
+    trace = err.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = trace.tb_frame.f_globals.get("__name__") if trace is not None else None
+    if not isinstance(err, OSError) or err.filename is not None or where not in _WRITERS:
+        return None
+    _drop_output()
+    return GanzooError(f"Standard output cannot be written to ({err.strerror or err}); send it somewhere else.")
+
+
+def _drop_output() -> None:
+    """Let the rest of the output lead nowhere: Python flushes once more at exit, which must not fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(err: BaseException) -> int:

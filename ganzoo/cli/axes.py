@@ -25,6 +25,7 @@ from ganzoo.options import Option, options_of
 from ganzoo.plugins import add_local
 from ganzoo.registry import registry
 from ganzoo.sweep.grid import Axis, Grid
+from ganzoo.training.places import with_data
 
 NOT_SWEPT: Final = ("run.out", "run.name")
 """Settings that a sweep gives to its runs itself."""
@@ -63,7 +64,7 @@ def grid_of(texts: dict[str, list[str]]) -> Grid:
     presets = [registry().preset(name) for name in texts.get("preset", ())]
     layers = [
         [Layer(f"preset {preset.name}", preset.settings, optional=True) for preset in presets],
-        [read_file(Path(file)) for file in texts.get("config", ())],
+        [with_data(read_file(Path(file))) for file in texts.get("config", ())],
     ]
     return Grid(axes, tuple(product(*filter(None, layers))))
 

@@ -24,6 +24,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.options import options_of
 from ganzoo.plugins import add_local
 from ganzoo.registry import registry
+from ganzoo.training.places import with_data
 
 ARGUMENTS: Final = "ganzoo.arguments"
 """Where a context keeps the command line as it was given."""
@@ -124,7 +125,7 @@ class ChoosingCommand(click.Command):
             preset = registry().preset(found["preset"])
             into.layers.append(Layer(f"preset {preset.name}", preset.settings, optional=True))
         if found.get("config"):
-            into.layers.append(read_file(Path(found["config"])))
+            into.layers.append(with_data(read_file(Path(found["config"]))))
         for section in self.components:
             if found.get(section):
                 into.given |= settings_said(section, found[section])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +10,14 @@ import click
 
 from ganzoo import options
 from ganzoo.cli import terminal
+from ganzoo.cli.loading import hearing_signals, importing_torch
 from ganzoo.cli.shared import json_option, plugin_option
 from ganzoo.config import SECTIONS
+from ganzoo.errors import quoted
 from ganzoo.evaluation.compare import FORMAT, SORTS, Comparison, Group, Mean, Row, compare
 from ganzoo.evaluation.result import FILE, names_in, plain
+from ganzoo.local import local_words
+from ganzoo.plugins import loaded
 
 _WRAPPED: Final = ("run", "settings")
 _ASKED: Final = 3
@@ -51,14 +54,17 @@ def command(
     The folder of a sweep stands for all its runs. Runs that differ in the seed alone are one row: the mean, and the
     standard deviation over the seeds. Scores that were computed in different ways are shown apart.
     """
+    if grid is not None:
+        with hearing_signals(), importing_torch():
+            from ganzoo.outputs.grids import check_ending
+            from ganzoo.outputs.sheet import save_sheet
+        check_ending(grid)  # before the tables, which may be long
     found = compare(runs, metrics=names_in(metrics), sort=sort)
     if as_json:
         terminal.dump(to_dict(found))
     else:
         show(found, markdown=markdown)
     if grid is not None:
-        from ganzoo.outputs.sheet import save_sheet
-
         save_sheet(panels(found), grid, say=terminal.status)
         terminal.status(f"Samples  {grid}")
 
@@ -102,10 +108,10 @@ def _say(line: str, *, markdown: bool) -> None:
 
 def _ask(found: Comparison) -> None:
     bare = [run for row in found.unevaluated for run in row.runs if run.scorable]
+    plugins = local_words(loaded())
     for run in bare[:_ASKED]:
-        terminal.status(
-            f"{run.path.name} has no scores; compute some: ganzoo eval {shlex.quote(str(run.path))} --update"
-        )
+        command = f"ganzoo eval {quoted(str(run.path))} --update{plugins}"
+        terminal.status(f"{run.path.name} has no scores; compute some: {command}")
     if len(bare) > _ASKED:
         terminal.status(f"So it is with {len(bare) - _ASKED} more: a run keeps its scores in {FILE}.")
 

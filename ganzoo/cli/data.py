@@ -10,7 +10,7 @@ import click
 from ganzoo.cli import Group, terminal
 from ganzoo.cli.shared import json_option, plugin_option, tend_cache
 from ganzoo.data.files import Channels, Fit, OnBadImage
-from ganzoo.errors import UsageError, printable
+from ganzoo.errors import UsageError, printable, quoted
 from ganzoo.options import options_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,8 @@ def prepare(source: str, out: Path, *, cond: str, shard_size: int, as_json: bool
         terminal.dump(_told(copy))
     else:
         terminal.say(str(out))
-        terminal.status(f"{copy.count:,} images of {copy.spec}, {copy.nbytes:,} bytes. Next: ganzoo run --data {out}")
+        following = f"ganzoo run --data {quoted(_as_data(out))}"
+        terminal.status(f"{copy.count:,} images of {copy.spec}, {copy.nbytes:,} bytes. Next: {following}")
 
 
 @command.command("show")
@@ -158,6 +159,13 @@ def _original(source: str, cond: str, asked: dict[str, Any]) -> Original:
     files = list_images(at_home(Path(options["path"])).absolute(), labels=spec.num_classes is not None)
     decoders = Decoders(files, spec.shape, choice.config.fit, workers_wanted(workers))
     return from_files(files, spec, decoders, choice.config.on_bad_image, record)
+
+
+def _as_data(out: Path) -> str:
+    """What ``--data`` takes for this folder, which may have the name of a data set."""
+    from ganzoo.data.naming import data_settings
+
+    return str(out) if "data.path" in data_settings(str(out)) else f"./{out}"
 
 
 def _told(copy: Copy) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+from contextlib import suppress
 
 import click
 
 from ganzoo.cli import terminal
+from ganzoo.cli.loading import hearing_signals
 from ganzoo.cli.shared import json_option, plugin_option
 
 
@@ -32,6 +35,9 @@ def command(*, device: str, parity: bool, as_json: bool) -> None:
     progress = _Progress()
     found: list[Finding] = []
     try:
+        progress.say("torch")
+        with hearing_signals(), suppress(Exception):  # what is wrong with it is a finding
+            importlib.import_module("torch")
         for finding in examine(device, parity=parity, say=progress.say):
             progress.clear()
             if not as_json:

@@ -10,8 +10,9 @@ import click
 from ganzoo.api import Spec
 from ganzoo.cli import terminal
 from ganzoo.cli.choosing import choosing_command, choosing_of
-from ganzoo.cli.loading import importing_torch
+from ganzoo.cli.loading import hearing_signals, importing_torch
 from ganzoo.cli.shared import best_option, json_option
+from ganzoo.data.files import at_home
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.options import options_of
 
@@ -63,20 +64,21 @@ def command(
     ganzoo export weights.safetensors --gen dcgan --gen.width 64 --shape 3,64,64 --out my-export
     """
     given = choosing_of(ctx).given
+    source = at_home(source)
     if not source.exists():
         raise MissingError(f"There is no run and no file of weights {source}.")
     if source.is_dir():
         refused = ["--gen"] * bool(given) + ["--shape"] * (shape is not None) + ["--classes"] * (classes is not None)
         if refused:
             raise click.UsageError(f"A run says itself what it holds; leave out {', '.join(refused)}.", ctx)
-        with importing_torch():
+        with hearing_signals(), importing_torch():
             from ganzoo.outputs.export import export_run
 
         folder = export_run(source, out, ema=ema, best=best, disc=with_disc, say=terminal.status)
     else:
         if out is None or shape is None or "gen" not in given:
             raise click.UsageError("A weights file does not say what it holds: add --gen, --shape and --out.", ctx)
-        with importing_torch():
+        with hearing_signals(), importing_torch():
             from ganzoo.outputs.export import export_state_dict
 
         chosen = choosing_of(ctx).resolve().gen

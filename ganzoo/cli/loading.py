@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ganzoo.errors import Interrupted
 from ganzoo.plugins import loaded
 
 
@@ -29,3 +31,20 @@ def importing_torch() -> Iterator[None]:
         gc.freeze()
     finally:
         gc.enable()
+
+
+@contextmanager
+def hearing_signals() -> Iterator[None]:
+    """Import what is enclosed, and hear Ctrl-C meanwhile.
+
+    NumPy is imported by torch, from C, where the interrupt that Python raises is lost: the command would go on.
+    """
+    from ganzoo.training.signals import StopSignals
+
+    try:
+        with StopSignals("stopped before anything was done"):
+            yield
+    except Interrupted as err:
+        if err.exit_code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt from None  # as after the import
+        raise

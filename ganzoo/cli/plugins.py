@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import click
 
 from ganzoo.api import Component
 from ganzoo.cli import Group, terminal
+from ganzoo.cli.loading import hearing_signals
 from ganzoo.cli.shared import json_option, plugin_option
 from ganzoo.config import FAN_OUT, SECTIONS, SHORTHAND, STATIC
-from ganzoo.errors import did_you_mean
+from ganzoo.errors import did_you_mean, quoted
 from ganzoo.hooks import REGISTRATION
 from ganzoo.options import options_of
 from ganzoo.plugins import Plugin, loaded
@@ -59,12 +61,15 @@ def new(name: str, parent: Path) -> None:
 
     folder = write_package(name, parent)
     terminal.say(str(folder))
-    terminal.status(f"Next: cd {folder}, then pip install -e . pytest, then pytest; its README tells more.")
+    terminal.status(
+        f"Next: cd {quoted(str(folder))}, then pip install -e . pytest, then pytest; its README tells more."
+    )
 
 
 def _show(check: bool, as_json: bool) -> None:
     taken = _taken_twice(loaded()) if check else ()
-    found = [_checked(plugin, taken) if check else plugin for plugin in loaded()]
+    with hearing_signals() if check else nullcontext():
+        found = [_checked(plugin, taken) if check else plugin for plugin in loaded()]
     if as_json:
         terminal.dump(
             [

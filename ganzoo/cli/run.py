@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,8 +16,9 @@ from ganzoo.cli.loading import importing_torch
 from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC, RunConfig
-from ganzoo.errors import UsageError, printable
+from ganzoo.errors import UsageError, printable, quoted
 from ganzoo.local import local_words
+from ganzoo.plugins import loaded
 
 if TYPE_CHECKING:
     from ganzoo.training.run import Run
@@ -71,7 +70,7 @@ def command(
     choosing = choosing_of(ctx)
     start_here = _plan_processes(ctx, choosing, devices)
     if dry_run:
-        _dry_run(choosing.resolve(), as_json=as_json, allow_incompatible=allow_incompatible)
+        _dry_run(choosing, resume, as_json=as_json, allow_incompatible=allow_incompatible)
         return
     if start_here:
         ctx.exit(_launch(choosing, resume, ctx, allow_incompatible=allow_incompatible))
@@ -105,7 +104,15 @@ def _launch(choosing: Choosing, resume: str | None, ctx: click.Context, *, allow
     return launch(processes.count(), ["run", *ctx.meta[ARGUMENTS]], config.run.device)
 
 
-def _dry_run(config: RunConfig, *, as_json: bool, allow_incompatible: bool) -> None:
+def _dry_run(choosing: Choosing, resume: str | None, *, as_json: bool, allow_incompatible: bool) -> None:
+    config = choosing.resolve()
+    if resume is not None:
+        from ganzoo.training.run import read_config
+        from ganzoo.training.start import resume_config
+
+        run = resume_config(resume, choosing.all_layers(), config.run.out)[1]
+        allowed = read_config(run).get("incompatible") if run is not None else None
+        allow_incompatible = allow_incompatible or bool(allowed)  # who began the run has allowed it
     world = processes.count()
     each = processes.share(config.run.batch_size, world)
     chosen = decisions.expected(config, decisions.guessed(config.run.device))
@@ -163,26 +170,24 @@ def _train_until(
 
     if processes.place().rank:
         quiet = True  # process 0 speaks for all
-    handler = terminal.LogHandler((lambda _: None) if processes.place().rank else say)
-    logging.getLogger("ganzoo").addHandler(handler)
-    config, path = choosing.resolve(), None
-    if resume is not None:
-        config, path = resume_config(resume, choosing.all_layers(), config.run.out)
-    else:
-        path = _offered(config, quiet=quiet)
-    display = display_for(screen)
-    try:
-        return start(
-            config,
-            resume=path,
-            observers=() if quiet else (display,),
-            allow_incompatible=allow_incompatible,
-            say=(lambda _: None) if quiet else say,
-            stop=stop,
-        )
-    finally:
-        display.close()
-        logging.getLogger("ganzoo").removeHandler(handler)
+    with terminal.log_to((lambda _: None) if processes.place().rank else say):
+        config, path = choosing.resolve(), None
+        if resume is not None:
+            config, path = resume_config(resume, choosing.all_layers(), config.run.out)
+        else:
+            path = _offered(config, quiet=quiet)
+        display = display_for(screen)
+        try:
+            return start(
+                config,
+                resume=path,
+                observers=() if quiet else (display,),
+                allow_incompatible=allow_incompatible,
+                say=(lambda _: None) if quiet else say,
+                stop=stop,
+            )
+        finally:
+            display.close()
 
 
 def _offered(config: RunConfig, *, quiet: bool) -> Path | None:
@@ -212,10 +217,10 @@ def _report(run: Run, *, as_json: bool, quiet: bool) -> None:
         terminal.say(str(run.path))
         return
     where: Path = run.path
-    plugins = local_words()
+    whole = f"{quoted(str(where))}{local_words(loaded())}"
     terminal.say(f"Run      {where}")
     if grid is not None:
         terminal.say(f"Samples  {grid}")
-    terminal.say(f"Next     ganzoo sample {shlex.quote(str(where))}{plugins}")
-    terminal.say(f"         ganzoo eval {shlex.quote(str(where))}{plugins}")
-    terminal.say(f"         ganzoo export {shlex.quote(str(where))}{plugins}")
+    terminal.say(f"Next     ganzoo sample {whole}")
+    terminal.say(f"         ganzoo eval {whole}")
+    terminal.say(f"         ganzoo export {whole}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ganzoo.cli import terminal
-from ganzoo.cli.loading import importing_torch
+from ganzoo.cli.loading import hearing_signals, importing_torch
 from ganzoo.cli.shared import best_option, json_option, plugin_option
 
 
@@ -49,7 +49,7 @@ def command(
     ganzoo sample runs/digits-dcgan-ns-001
     ganzoo sample my-export -n 10000 --out samples/
     """
-    with importing_torch():
+    with hearing_signals(), importing_torch():
         from ganzoo.outputs.sampling import sample_to
 
     files = sample_to(

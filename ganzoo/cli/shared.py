@@ -79,11 +79,14 @@ def tend_cache(
         what: ``list`` or ``clear``.
         name, title: of what is told of a file beside its kind and size, in JSON and in the table.
         tell: finds it out.
-        as_json: whether to list in JSON.
+        as_json: whether to tell it in JSON.
     """
     if what == "clear":
         freed = cache.clear()
-        terminal.status(f"{freed:,} bytes were removed from {cache.root}.")
+        if as_json:
+            terminal.dump({"folder": str(cache.root), "freed": freed})
+        else:
+            terminal.status(f"{freed:,} bytes were removed from {cache.root}.")
         return
     entries = cache.entries()
     if as_json:

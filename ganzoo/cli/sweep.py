@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,13 +19,26 @@ from ganzoo.cli.axes import SOURCES, Axes, SweepCommand, grid_of
 from ganzoo.cli.shared import json_option
 from ganzoo.cli.typed import Sectioned, flag_of
 from ganzoo.config import FAN_OUT, SECTIONS, STATIC
-from ganzoo.errors import GanzooError, Interrupted, UsageError
+from ganzoo.data.files import at_home
+from ganzoo.data.naming import reference_settings
+from ganzoo.errors import GanzooError, Interrupted, UsageError, quoted
 from ganzoo.evaluation.cell import check_request
 from ganzoo.evaluation.result import names_in
 from ganzoo.registry import build, registry
 from ganzoo.sweep import grid as grids
-from ganzoo.sweep.grid import Cell
-from ganzoo.sweep.work import FILE, Plan, Sweep, Tally, read_sweep, refuse_run, write_sweep
+from ganzoo.sweep.grid import Cell, Place
+from ganzoo.sweep.work import (
+    FILE,
+    Plan,
+    Sweep,
+    Tally,
+    place_known,
+    read_sweep,
+    refuse_run,
+    seen_from,
+    write_sweep,
+)
+from ganzoo.training.places import in_full, refuse_bytes
 
 _source: Final = partial(click.option, cls=Sectioned, section="Components", expose_value=False, multiple=True)
 _eval: Final = partial(click.option, cls=Sectioned, section="Evaluation", default=None)
@@ -78,25 +91,36 @@ def command(
     assert isinstance(axes, Axes)
     request = _request(scores) if evaluate or any(scores.values()) else None
     texts, saved = axes.texts, None
+    here = asked_in = Path.cwd()
     if out is not None:
+        out = at_home(out)
+        refuse_bytes(out, "--out")
         refuse_run(out)
     if not texts and out is not None:
         saved = read_sweep(out)
         texts = {**saved["axes"], **saved["base"]}
+        asked_in = place_known(out, "folder")
         allow_incompatible = allow_incompatible or bool(saved.get("allow_incompatible"))
-    with _telling(out, saved):
-        every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible)
-    with _telling(out, saved if request is None else None):
-        request = saved.get("evaluate") if saved and request is None else request
+    for path, values in texts.items():
+        for text in values:
+            refuse_bytes(text, flag_of(path))
+    names = Place(here if out is None else place_known(out, "start"))
+    with _telling(out, saved), chdir(asked_in):
+        every = grids.cells(grid_of(texts), allow_incompatible=allow_incompatible, place=names)
+    anew = saved is None or request is not None
+    with _telling(out, None if anew else saved), chdir(here if anew else names.start):
+        request = saved.get("evaluate") if saved and not anew else request
         check_request(request, [cell.config for cell in every if cell.config and not cell.is_refused])
+        request, against = _real_data(request, names.start)
     mine = every if shard is None else grids.shard(every, *_shard(shard))
     if dry_run:
         _list(mine, texts, as_json=as_json)
         return
     if out is None:
         raise UsageError("Say in which folder the sweep is to be kept: --out DIR.")
-    sweep = _Sweeping(axes, out, texts, quiet=quiet)
-    sweep.run(every, mine, Plan([], request, retry=retry, allow_incompatible=allow_incompatible), as_json=as_json)
+    sweep = _Sweeping(axes, out, texts, asked_in, names, quiet=quiet)
+    plan = Plan([], request, retry=retry, allow_incompatible=allow_incompatible, against=against)
+    sweep.run(every, mine, plan, as_json=as_json)
 
 
 @contextmanager
@@ -111,7 +135,7 @@ def _telling(out: Path | None, saved: dict[str, Any] | None) -> Iterator[None]:
         if out is None or saved is None:
             raise
         here = os.environ.get("GANZOO_PLUGINS", "").split(",")
-        missing = " ".join(f"-p {shlex.quote(name)}" for name in _plugins(saved) if name not in here)
+        missing = " ".join(f"-p {quoted(name)}" for name in _plugins(saved) if name not in here)
         hint = f" The sweep was begun with {missing}: say so again." if missing else ""
         raise UsageError(f"{out / FILE}: {err}{hint}") from None
 
@@ -125,8 +149,10 @@ def _plugins(saved: dict[str, Any]) -> list[str]:
 class _Sweeping:
     """One call of the command."""
 
-    def __init__(self, axes: Axes, out: Path, texts: dict[str, list[str]], *, quiet: bool) -> None:
-        self.axes, self.out, self.texts = axes, out, texts
+    def __init__(
+        self, axes: Axes, out: Path, texts: dict[str, list[str]], asked_in: Path, names: Place, *, quiet: bool
+    ) -> None:
+        self.axes, self.out, self.texts, self.asked_in, self.names = axes, out, texts, asked_in, names
         self.say = (lambda _: None) if quiet else terminal.status
 
     def run(self, every: list[Cell], mine: list[Cell], plan: Plan, *, as_json: bool) -> None:
@@ -140,7 +166,7 @@ class _Sweeping:
             raise UsageError(f"Each of the {len(mine)} runs is refused." if mine else "This shard has no runs.")
         self._warn_of_forgotten(every)
         write_sweep(self.out, self._saved(every, plan))
-        kept = Plan([cell for cell in mine if not cell.is_refused], plan.request, plan.retry, plan.allow_incompatible)
+        kept = replace(plan, cells=[cell for cell in mine if not cell.is_refused])
         sweep = Sweep(self.out, kept, self.say)
         before = sweep.tally()
         self.say(f"{_runs(len(kept.cells))} in {self.out}, {len(before.done)} done before, {len(refused)} refused.")
@@ -165,15 +191,19 @@ class _Sweeping:
             return
         try:
             saved = read_sweep(self.out)
-            texts = {**saved["axes"], **saved["base"]}
-            if texts == self.texts:
+            texts, asked_in = {**saved["axes"], **saved["base"]}, place_known(self.out, "folder")
+            if (texts, asked_in) == (self.texts, self.asked_in):
                 return
-            check_request(saved.get("evaluate"), [])
-            before = grids.cells(grid_of(texts), allow_incompatible=bool(saved.get("allow_incompatible")))
+            with chdir(self.names.start):
+                check_request(saved.get("evaluate"), [])
+                request, _ = _real_data(saved.get("evaluate"), self.names.start)
+            with chdir(asked_in):
+                allowed = bool(saved.get("allow_incompatible"))
+                before = grids.cells(grid_of(texts), allow_incompatible=allowed, place=self.names)
         except GanzooError as err:
             self.say(f"What {self.out} was asked for before is unknown here, and is not gone on with: {err}")
             return
-        kept = Plan([cell for cell in before if not cell.is_refused], saved.get("evaluate"))
+        kept = Plan([cell for cell in before if not cell.is_refused], request)
         left = set(Sweep(self.out, kept, self.say).tally().left)
         steps = {cell.name: cell.config.run.steps for cell in every if cell.config and not cell.is_refused}
         lost = [cell for cell in kept.cells if cell.config and steps.get(cell.name, 0) < cell.config.run.steps]
@@ -181,8 +211,8 @@ class _Sweeping:
         if count:
             self.say(
                 f"{_runs(count)} that {self.out} was asked for before {'are' if count > 1 else 'is'} not finished, and "
-                f"'ganzoo sweep --out {shlex.quote(str(self.out))}' will not go on with that any more; say it anew: "
-                f"{_command(self.out, texts, saved)}"
+                f"'ganzoo sweep --out {quoted(str(self.out))}' will not go on with that any more; say it anew: "
+                f"{_command(self.out, texts, saved, asked_in)}"
             )
 
     def _launcher_options(self) -> dict[str, Any]:
@@ -193,6 +223,8 @@ class _Sweeping:
     def _saved(self, every: list[Cell], plan: Plan) -> dict[str, Any]:
         local = [name for name in os.environ.get("GANZOO_PLUGINS", "").split(",") if name]
         return {
+            "folder": seen_from(self.out, self.asked_in),
+            "start": seen_from(self.out, self.names.start),
             "axes": {path: texts for path, texts in self.texts.items() if len(texts) > 1},
             "base": {path: texts for path, texts in self.texts.items() if len(texts) == 1},
             "plugins": local,
@@ -227,28 +259,44 @@ class _Sweeping:
         )
 
 
-def _command(out: Path, texts: dict[str, list[str]], saved: dict[str, Any]) -> str:
-    """What a user would type for the sweep that a folder was asked for."""
+def _command(out: Path, texts: dict[str, list[str]], saved: dict[str, Any], asked_in: Path) -> str:
+    """What a user would type for the sweep that a folder was asked for, in the folder where that was."""
+    enter = [] if asked_in == Path.cwd() else [f"cd {quoted(str(asked_in))} &&"]
+    out = out.resolve() if enter else out
     said = [("--out", str(out)), *(("-p", name) for name in _plugins(saved))]
     said += [(flag_of(path), text) for path, values in texts.items() for text in values]
     switches = {"true": "--", "false": "--no-"}
     words = [
-        switches[text] + flag.removeprefix("--") if text in switches else f"{flag} {shlex.quote(text)}"
+        switches[text] + flag.removeprefix("--") if text in switches else f"{flag} {quoted(text)}"
         for flag, text in said
     ]
     if saved.get("allow_incompatible"):
         words.append("--allow-incompatible")
     request = dict(saved.get("evaluate") or {})
     words += ["--eval"] if saved.get("evaluate") is not None else []
-    words += [f"--metric {shlex.quote(str(name))}" for name in request.pop("metrics", ())]
-    words += [f"--eval.{name} {shlex.quote(str(value))}" for name, value in request.items()]
-    return " ".join(["ganzoo sweep", *words])
+    words += [f"--metric {quoted(str(name))}" for name in request.pop("metrics", ())]
+    words += [f"--eval.{name} {quoted(str(value))}" for name, value in request.items()]
+    return " ".join([*enter, "ganzoo sweep", *words])
 
 
 def _request(scores: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the evaluation that were given."""
     names = names_in(scores.pop("metrics"))
     return {name: value for name, value in {"metrics": names or None, **scores}.items() if value is not None}
+
+
+def _real_data(request: dict[str, Any] | None, start: Path) -> tuple[dict[str, Any] | None, str]:
+    """The request with the path of the real data as it is seen from where the sweep was begun, and that path in full;
+    the latter is empty if they have none."""
+    flag = "--eval.against"
+    path = reference_settings(request["against"], flag)[1].get("path") if request and "against" in request else None
+    if not request or not path:
+        return request, ""
+    full = in_full(Path(path))
+    near = str(full.relative_to(start) if full.is_relative_to(start) else full)
+    with chdir(start):
+        is_path = "path" in reference_settings(near, flag)[1]
+    return {**request, "against": near if is_path else f"./{near}"}, str(full)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ganzoo.errors import GanzooError, of_a_path, of_the_machine, printable
+from ganzoo import processes
+from ganzoo.errors import GanzooError, UsageError, of_a_path, of_the_machine, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,8 +90,16 @@ def say(text: str = "") -> None:
 
 def status(text: str) -> None:
     """A line about what happens, not part of the result; nobody needs to read it."""
-    with suppress(BrokenPipeError):
+    with suppress(OSError):  # nobody reads it, or its disk is full
         click.echo(printable(text, keep="\n"), err=True)
+
+
+def remark(text: str) -> None:
+    """:func:`status` of what each process of a run may meet: the first one speaks for all."""
+    with suppress(UsageError):  # the environment names no process; who asks for its place is told of that
+        if processes.place().rank:
+            return
+    status(text)
 
 
 def trace(err: BaseException) -> None:
@@ -123,16 +133,48 @@ def _blame(err: BaseException) -> str | None:
 
 
 def dump(value: Any) -> None:
-    """One JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2))
+    """One JSON document on standard output; NaN and infinity, which JSON does not know, are null there."""
+    click.echo(json.dumps(_finite(value), indent=2, allow_nan=False))
 
 
-class LogHandler(logging.Handler):
-    """Hands the log records of ganzoo to a function that prints a line."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+
+class _LogHandler(logging.Handler):
+    """Hands log records to a function that prints a line, each sentence once: a folder may be looked at repeatedly."""
+
+    def __init__(self, write: Callable[[str], None], said: set[str]) -> None:
         super().__init__(logging.INFO)
+        self.said = said
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(printable(f"{record.levelname.capitalize()}: {record.getMessage()}"))
+        text = printable(f"{record.levelname.capitalize()}: {record.getMessage()}")
+        if text not in self.said:
+            self.said.add(text)
+            self._write(text)
+
+
+@contextmanager
+def log_to(write: Callable[[str], None]) -> Iterator[None]:
+    """Within, ``write`` prints what ganzoo logs, in place of the function that did so outside, which said what it has.
+
+    Python would print it by itself, with all that a terminal obeys.
+    """
+    log = logging.getLogger("ganzoo")
+    outer = [handler for handler in log.handlers if isinstance(handler, _LogHandler)]
+    mine = _LogHandler(write, outer[0].said if outer else set())
+    for handler in outer:
+        log.removeHandler(handler)
+    log.addHandler(mine)
+    try:
+        yield
+    finally:
+        log.removeHandler(mine)
+        for handler in outer:
+            log.addHandler(handler)

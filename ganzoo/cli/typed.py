@@ -95,8 +95,8 @@ class Described:
 
     @property
     def parameter(self) -> str:
-        """Its name as a parameter of click."""
-        return re.sub(r"\W", "_", self.path)
+        """Its name as a parameter of click, another for every path: ``gen.optim_lr`` is not ``gen_optim.lr``."""
+        return re.sub(r"[^A-Za-z0-9]", lambda found: f"_{ord(found[0]):x}_", self.path)
 
 
 def described(config: RunConfig, sections: tuple[str, ...]) -> Iterator[Described]:

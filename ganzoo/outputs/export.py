@@ -15,6 +15,7 @@ import torch
 
 from ganzoo import __version__
 from ganzoo.api import Choice, Spec
+from ganzoo.data.files import at_home
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.result import FILE as RESULTS
 from ganzoo.evaluation.result import Result, append_result
@@ -96,10 +97,11 @@ def export_run(
     """
     source = open_source(run, best=best)
     if out is not None:
-        refuse_file(Path(out))
+        out = at_home(Path(out))
+        refuse_file(out)
     if source.kind != "run":
         raise UsageError(f"{source.path} is an export already.")
-    out = _claimed(Path(out) if out is not None else source.path / "export")
+    out = _claimed(out if out is not None else source.path / "export")
     gen, stored = source.generator(ema=ema, say=say)
     config = _without_home(source.record["config"])
     record = _record(source.gen, source.spec, gen) | {
@@ -135,8 +137,9 @@ def export_state_dict(
         MissingError: there is no such file.
         GanzooError: the tensors do not fit, or something cannot be read or written.
     """
-    refuse_file(Path(out))
-    weights, out = Path(weights), _claimed(Path(out))
+    weights, out = at_home(Path(weights)), at_home(Path(out))
+    refuse_file(out)
+    out = _claimed(out)
     choice = registry().choose("generator", gen, dict(options or {}))
     tensors = read_foreign(weights, outline(choice, spec, limit=len(layouts(weights))))
     with torch.random.fork_rng(devices=[]):
@@ -210,7 +213,10 @@ def _claimed(out: Path) -> Path:
 
 def _without_home(value: Any) -> Any:
     """JSON values with the user's home folder written as ``~``: exports are for others to read."""
-    home = str(Path.home())
+    try:
+        home = str(Path.home())
+    except RuntimeError:  # a user without a home, as in containers
+        return value
     if isinstance(value, dict):
         return {key: _without_home(item) for key, item in value.items()}
     if isinstance(value, list):

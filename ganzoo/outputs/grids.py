@@ -26,6 +26,8 @@ PICTURES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     ".webp": ("WEBP", {"lossless": True}),
 }
 """Endings of pictures that can be written -> Pillow's format and its settings."""
+_LONGEST: Final = {"JPEG": 65_500, "WEBP": 16_383}
+"""Pixels of a side that a format can hold, of those that have a limit; their libraries print words of their own."""
 _VISIBLE: Final = 32
 _SIDE: Final = 512
 _DOT: Final = 2.5
@@ -143,25 +145,44 @@ def save_grid(
     """:func:`draw` the samples into the file ``path``, whose ending decides the format.
 
     Raises:
-        UsageError: the ending is of no picture.
+        UsageError: the ending is of no picture, or of one that cannot be so large.
         GanzooError: it cannot be written.
     """
     save_picture(draw(samples, columns=columns, scale=scale, target=target, extent=extent), path)
     return path
 
 
+def check_ending(path: Path) -> None:
+    """See that a picture can be written under this name, before there is one.
+
+    Raises:
+        UsageError: the ending is of no picture.
+    """
+    if path.suffix.lower() not in PICTURES:
+        raise UsageError(f"{path.name!r} is no picture that ganzoo writes; its name ends in {', '.join(PICTURES)}.")
+
+
 def save_picture(image: Image.Image, path: Path) -> None:
     """Write a picture, at once but without waiting for the disk.
 
     Raises:
-        UsageError: the ending is of no picture.
+        UsageError: the ending is of no picture, or of one that cannot be so large.
         GanzooError: it cannot be written.
     """
-    if path.suffix.lower() not in PICTURES:
-        raise UsageError(f"{path.name!r} is no picture that ganzoo writes; its name ends in {', '.join(PICTURES)}.")
+    check_ending(path)
     kind, settings = PICTURES[path.suffix.lower()]
     buffer = io.BytesIO()
-    image.save(buffer, kind, **settings)
+    width, height = image.size
+    too_large = UsageError(
+        f"{path.name!r} cannot be written: a picture of {width}x{height} pixels is too large for {kind}; "
+        "use .png, or another number of columns (--columns)."
+    )
+    if max(image.size) > _LONGEST.get(kind, math.inf):
+        raise too_large
+    try:
+        image.save(buffer, kind, **settings)
+    except (OSError, ValueError):  # nothing else can be wrong: it goes to memory
+        raise too_large from None
     write_bytes(path, buffer.getbuffer(), durable=False)
 
 
@@ -200,6 +221,7 @@ def _plane(points: Tensor) -> Tensor:
 __all__: Sequence[str] = [
     "PICTURES",
     "Extent",
+    "check_ending",
     "draw",
     "extent_of",
     "grid",

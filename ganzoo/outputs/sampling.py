@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from ganzoo.data.files import at_home
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.nn import Generator
@@ -125,7 +126,7 @@ def sample_to(
     if n < 1 or (columns is not None and columns < 1):
         raise UsageError("At least one sample and one column are needed.")
     as_folder = str(out).endswith(("/", os.sep))
-    opened, out = open_source(source, best=best), Path(out)
+    opened, out = open_source(source, best=best), at_home(Path(out))
     _refuse_target(out, as_folder=as_folder)
     target = resolve_device(device).device
     gen = opened.generator(ema=ema, say=say)[0].to(target)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ganzoo import options
 from ganzoo.api import Spec
 from ganzoo.config import SECTIONS, Layer, RunConfig, resolve
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, quoted
 from ganzoo.local import local_words
+from ganzoo.plugins import loaded
 
 Change = Mapping[str, Any]
 _HERE: Final = ("run.name", "run.out", "run.device")
@@ -117,8 +117,8 @@ def changed(config: RunConfig, change: Change, spec: Spec | None = None) -> str 
         return None
     said |= {path: flat[path] for path in change}
     said |= {path: value for path, value in flat.items() if value != plain.get(path) and path not in _HERE}
-    words = [f"{_flag(path)} {shlex.quote(_text(value))}" for path, value in said.items()]
-    return " ".join(["ganzoo run", *words]) + local_words()
+    words = [_words(path, value) for path, value in said.items()]
+    return " ".join(["ganzoo run", *words]) + local_words(loaded())
 
 
 def _flat(parts: Change) -> dict[str, Any]:
@@ -141,15 +141,19 @@ def _needs_saying(section: str, parts: Change) -> bool:
         return True
 
 
-def _flag(path: str) -> str:
-    return f"--{path.removeprefix('run.').replace('_', '-')}"
+def _words(path: str, value: Any) -> str:
+    """How a setting is written on the command line; one that is on or off is a switch there, and takes no value."""
+    name = path.removeprefix("run.").replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {quoted(_text(value))}"
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str) and value.startswith("ganzoo/"):
         return value.removeprefix("ganzoo/")
     if isinstance(value, tuple):
-        return ",".join(map(_text, value))
+        return ",".join(map(_text, value)) or "none"
     return options.show(value)
 
 

@@ -179,8 +179,15 @@ def _weights() -> list[Path]:
     """
     given, home = os.environ.get("GANZOO_WEIGHTS", ""), os.environ.get("TORCH_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    hub = Path(home or Path(cache, "torch")).expanduser() / "hub" / "checkpoints"
-    return [*([Path(given).expanduser().absolute()] if given else []), hub, cache_home() / "weights"]
+    hub = _at_home(Path(home or Path(cache, "torch"))) / "hub" / "checkpoints"
+    return [*([_at_home(Path(given)).absolute()] if given else []), hub, cache_home() / "weights"]
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # a user without a home, as in containers; torch leaves the path as it is, too
+        return path
 
 
 def _folder(name: str, path: Path, *, needed: bool) -> Finding:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ganzoo.errors import Interrupted
+from ganzoo.errors import Interrupted, quoted
 from ganzoo.local import local_words
+from ganzoo.plugins import loaded
 from ganzoo.training.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _NEAR: Final = 1.0
 
 def go_on(run: Path) -> str:
     """How the user continues a run, in words."""
-    return f"go on with: ganzoo run --resume {shlex.quote(str(run))}{local_words()}"
+    return f"go on with: ganzoo run --resume {quoted(str(run))}{local_words(loaded())}"
 
 
 class Ending:

@@ -19,7 +19,7 @@ class LocalLauncher(Launcher):
     def threads(self) -> int | None:
         """An equal share of the cores; one job alone gets what torch chooses."""
         jobs: int = self.config.jobs
-        return None if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+        return None if jobs == 1 else max(1, _cores() // jobs)
 
     def launch(self, jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
         """See :class:`ganzoo.api.Launcher`."""
@@ -51,3 +51,8 @@ class LocalLauncher(Launcher):
                 if outcome is not None:
                     running.remove(work)
                     yield outcome
+
+
+def _cores() -> int:
+    """How many cores this process may use, of those that there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
