@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import json
 import math
+import numbers
 import re
 import types
 import typing
@@ -203,8 +204,10 @@ def given(raw: Any, *, quoted: bool = True) -> str:
             text = repr(raw) if quoted else raw
         elif isinstance(raw, (list, tuple, dict)):
             text = json.dumps(raw, default=str, skipkeys=True)
-        else:
+        elif raw is None or isinstance(raw, (numbers.Real, enum.Enum, Path)):
             text = show(raw)
+        else:  # an array of one number looks like a number, and is none
+            text = f"{' '.join(str(raw).split())} ({type(raw).__name__})"
     except (ValueError, RecursionError):  # nested absurdly deep, or a number of thousands of digits
         text = f"such a {type(raw).__name__}"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
@@ -258,7 +261,8 @@ def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
             raise problem from None
     if origin is typing.Literal:
         for choice in args:
-            if (raw == choice and type(raw) is type(choice)) or (textual and raw == str(choice)):
+            alike = type(raw) is type(choice) or (_is_number(raw) and _is_number(choice))
+            if (alike and raw == choice) or (textual and raw == str(choice)):
                 return choice
         raise problem
     if origin is tuple:
@@ -274,14 +278,11 @@ def _convert(raw: Any, hint: Any, *, textual: bool) -> Any:
         return Seconds(_convert(raw, float, textual=textual))
     if isinstance(raw, str) and textual and hint is not str:
         return _from_text(raw, hint, problem)
-    if hint is float and isinstance(raw, int) and not isinstance(raw, bool):
-        try:
-            return float(raw)
-        except OverflowError:
-            raise problem from None
+    if hint in (int, float):
+        return _from_number(raw, hint, problem)
     if hint is Path and isinstance(raw, str):
         return _path(raw, problem)
-    if isinstance(raw, hint) and (hint is bool or not isinstance(raw, bool)):
+    if isinstance(raw, hint):
         return raw
     raise problem
 
@@ -295,6 +296,22 @@ def _convert_tuple(raw: Any, args: tuple[Any, ...], problem: UsageError, *, text
         return tuple(_convert(item, args[0], textual=textual) for item in raw)
     except UsageError:
         raise problem from None
+
+
+def _from_number(raw: Any, hint: type[int | float], problem: UsageError) -> int | float:
+    """A number of Python's own: NumPy's are no JSON. A whole one is an int, too, however it is written: TOML's 1e4."""
+    if _is_number(raw):
+        try:
+            number = hint(raw)
+        except (OverflowError, ValueError):  # larger than any float, infinite, or none at all
+            raise problem from None
+        if hint is float or number == raw:
+            return number
+    raise problem
+
+
+def _is_number(raw: Any) -> bool:
+    return isinstance(raw, numbers.Real) and not isinstance(raw, bool)
 
 
 def _path(raw: str, problem: UsageError) -> Path:

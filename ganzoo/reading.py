@@ -45,6 +45,30 @@ def read_table(path: Path) -> dict[str, Any]:
     return table
 
 
+def settings_in(table: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a table: its own, or those of the run that it is the record of.
+
+    Raises:
+        ValueError: with a sentence's second half: it is a record of ours without any.
+    """
+    if "format" not in table:
+        return table
+    for key in ("config", "run"):  # a run's and an export's
+        if isinstance(table.get(key), dict):
+            return dict(table[key])
+    if str(table["format"]).startswith("ganzoo-"):
+        raise ValueError(
+            f"is a record of the format {table['format']!r:.80} and holds the settings of no run: give a settings "
+            "file, or the config.json of a run"
+        )
+    return table
+
+
+def is_unicode(value: object) -> bool:
+    """Whether text or a path can be written as UTF-8, and read again; names of files may be any bytes."""
+    return _LONE.search(str(value)) is None
+
+
 def _toml(text: str) -> dict[str, Any]:
     import tomllib  # compiles its expressions when it is imported, and few commands read TOML
 
@@ -58,7 +82,7 @@ def _refuse_odd(table: dict[str, Any]) -> None:
         found = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
         texts = [key for each in level if isinstance(each, dict) for key in each]
         texts += [item for item in found if isinstance(item, str)]
-        if any(_LONE.search(text) for text in texts):
+        if not all(map(is_unicode, texts)):
             raise ValueError("holds text that is no Unicode: half of a surrogate pair")
         level = [item for item in found if isinstance(item, (dict, list))]
         if not level:

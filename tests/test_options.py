@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import enum
 import json
+import re
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +102,39 @@ def test_whatever_is_given_is_read_or_refused_in_words(hint: Any, raw: Any, text
 )
 def test_text_is_read_as_people_write_it(name: str, text: str, value: Any) -> None:
     assert getattr(build(Everything, {name: text}, where="it", textual=True), name) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "value"),
+    [
+        ("count", 1e1, 10),
+        ("count", np.int64(4), 4),
+        ("count", np.float32(4), 4),
+        ("rate", np.float32(0.5), 0.5),
+        ("rate", np.float64(0.1), 0.1),
+        ("rate", np.int8(1), 1.0),
+        ("rate", Fraction(1, 4), 0.25),
+        ("norm", np.int64(4), 4),
+        ("sizes", [np.uint8(1), 2.0], (1, 2)),
+        ("betas", (np.float16(0.5), 1), (0.5, 1.0)),
+        ("seed", -2.0, -2),
+    ],
+)
+def test_a_number_is_one_whatever_its_type(name: str, raw: Any, value: Any) -> None:
+    found = getattr(build(Everything, {name: raw}, where="it"), name)
+    assert found == value
+    assert json.loads(json.dumps(jsonable(found))) == jsonable(value)
+    for each, wanted in zip(*((part if isinstance(part, tuple) else (part,)) for part in (found, value)), strict=True):
+        assert type(each) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [(2.5, "2.5"), (float("inf"), "inf"), (np.array(3), "3 (ndarray)"), (np.bool_(True), "True (bool"), (b"3", "b'3'")],
+)
+def test_what_is_no_number_says_what_it_is(raw: Any, words: str) -> None:
+    with pytest.raises(UsageError, match=rf"Option 'count' of it must be int >= 1, not {re.escape(words)}"):
+        build(Everything, {"count": raw}, where="it")
 
 
 @pytest.mark.parametrize(

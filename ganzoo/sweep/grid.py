@@ -9,13 +9,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from ganzoo import options
 from ganzoo.config import COMMAND_LINE, FAN_OUT, SECTIONS, Layer, RunConfig, resolve
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import json_digest
+from ganzoo.training.places import located, paths_of_data
 
 CHOOSING: Final = (*SECTIONS, "run.cond")
 """Settings on which it depends which other settings there are."""
@@ -67,7 +69,7 @@ class Cell:
 
     Attributes:
         name: of its directory: what it is in short words, and the hash of its settings.
-        config: the settings; None if they do not fit together.
+        config: the settings, with the paths of the data in full; None if they do not fit together.
         settings: what the command line says in this cell.
         sentences: why it is refused; empty if it is not.
     """
@@ -83,16 +85,40 @@ class Cell:
         return bool(self.sentences)
 
 
-def cells(grid: Grid, *, allow_incompatible: bool = False) -> list[Cell]:
+@dataclass(frozen=True)
+class Place:
+    """What names of cells depend on beside their settings: the same data have one name however their path is written.
+
+    Attributes:
+        start: the folder in which the sweep was begun: data in it are named as they are seen from there, so that a
+            project has the same names wherever it lies.
+    """
+
+    start: Path
+
+    def name(self, config: RunConfig, swept: set[str]) -> str:
+        """The name of a cell whose paths of data are in full."""
+        near = {
+            name: path.relative_to(self.start)
+            for name, path in paths_of_data(config).items()
+            if path.is_relative_to(self.start)
+        }
+        seen = replace(config, data=replace(config.data, config=replace(config.data.config, **near)))
+        return f"{_words(seen)}-{digest(seen, swept)}"
+
+
+def cells(grid: Grid, *, allow_incompatible: bool = False, place: Place | None = None) -> list[Cell]:
     """All cells of a grid, in the order of its axes; those that come out equal once.
 
     Args:
         grid: what is asked for.
         allow_incompatible: whether cells that only rules refuse are run all the same.
+        place: where the sweep was begun; here, unless given.
 
     Raises:
         UsageError: an unknown component, or a setting that no cell has.
     """
+    place = place or Place(Path.cwd())
     swept = {axis.path for axis in grid.axes if len(axis.texts) > 1}
     found: dict[str, Cell] = {}
     idle = {axis.path for axis in grid.axes if axis.path not in CHOOSING}
@@ -102,20 +128,22 @@ def cells(grid: Grid, *, allow_incompatible: bool = False) -> list[Cell]:
         idle -= {axis.path for axis in rest}
         for picked in itertools.product(*(axis.settings for axis in rest)):
             settings = chosen | _merged(picked)
-            cell = _cell(layers, settings, swept, allow_incompatible=allow_incompatible)
+            cell = _cell(layers, settings, swept, place, allow_incompatible=allow_incompatible)
             found.setdefault(cell.name, cell)
     if idle:
         raise UsageError(f"No run of this sweep has the setting {min(idle)!r}: leave it out, or mend its name.")
     return list(found.values())
 
 
-def _cell(layers: Sequence[Layer], settings: dict[str, Any], swept: set[str], *, allow_incompatible: bool) -> Cell:
+def _cell(
+    layers: Sequence[Layer], settings: dict[str, Any], swept: set[str], place: Place, *, allow_incompatible: bool
+) -> Cell:
     try:
-        config = resolve([*layers, Layer(COMMAND_LINE, settings, textual=True)])
+        config = located(resolve([*layers, Layer(COMMAND_LINE, settings, textual=True)]))
     except UsageError as err:
         words = "-".join(_word(value) for value in settings.values())
         return Cell(f"{words[:_LONGEST]}-{json_digest(settings)[:8]}", None, settings, (str(err),))
-    name = f"{_words(config)}-{digest(config, swept)}"
+    name = place.name(config, swept)
     try:
         broken = tuple(config.plan().broken_rules())
     except GanzooError as err:

@@ -20,6 +20,7 @@ from ganzoo import processes
 from ganzoo.errors import UsageError
 from ganzoo.files import write_text
 from ganzoo.launching import STOPPED, Job, Launcher, Outcome, still_runs
+from ganzoo.reading import is_unicode
 from ganzoo.sweep.claims import Claims
 from ganzoo.sweep.grid import Cell
 
@@ -44,12 +45,14 @@ class Plan:
         request: arguments of the evaluation of each finished run; None for no evaluation.
         retry: whether cells that failed before are run again.
         allow_incompatible: passed on to the runs.
+        against: path of the real data in full, whatever the request calls them; empty if they have none.
     """
 
     cells: Sequence[Cell]
     request: Mapping[str, Any] | None = None
     retry: bool = False
     allow_incompatible: bool = False
+    against: str = ""
 
 
 @dataclass
@@ -168,7 +171,8 @@ class Sweep:
         train += ["--allow-incompatible"] if self.plan.allow_incompatible else []
         commands = [tuple(train)]
         if self.plan.request is not None:
-            request = json.dumps(self._request())
+            more = {"against": self.plan.against} if self.plan.against else {}
+            request = json.dumps({**self.plan.request, **more})
             commands.append((*processes.python(), "-m", "ganzoo.evaluation.cell", str(run), request))
         env = {name: value for name, value in os.environ.items() if name.startswith(_KEPT)}
         return Job(cell.name, tuple(commands), self._own / f"{cell.name}.log", Path.cwd(), env)
@@ -255,6 +259,27 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     return saved
 
 
+def seen_from(folder: Path, place: Path) -> list[str]:
+    """A place as ``sweep.json`` has it: in full, should the sweep be moved alone, and from it, should both be."""
+    texts = [str(place)]
+    with suppress(ValueError):  # another drive
+        texts.append(os.path.relpath(place, os.path.realpath(folder)))
+    return [text for text in texts if is_unicode(text)]
+
+
+def place_known(folder: Path, key: Literal["folder", "start"]) -> Path:
+    """A place that a sweep knows: the folder in which it was last asked for, or in which it was begun.
+
+    Of several it is the one that we are in, or else the first that is there. It is where we are if nothing is known.
+    """
+    texts, here = _read(folder / FILE).get(key), Path.cwd()
+    known = []
+    for text in texts if isinstance(texts, list) else ():
+        with suppress(ValueError):  # no path that this system takes
+            known.append(Path(os.path.realpath(folder / str(text))))
+    return here if here in known else next((path for path in known if os.access(path / ".", os.X_OK)), here)
+
+
 def _steps(run: Path) -> int:
     """The steps that a run has taken, by its newest checkpoint."""
     names = [path.name.removeprefix("step-") for path in (run / "checkpoints").glob("step-*")]
@@ -284,4 +309,5 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-__all__ = ["FAILED", "FILE", "FORMAT", "Plan", "Sweep", "Tally", "read_sweep", "refuse_run", "write_sweep"]
+__all__ = ["FAILED", "FILE", "FORMAT", "Plan", "Sweep", "Tally", "place_known", "read_sweep", "refuse_run"]
+__all__ += ["seen_from", "write_sweep"]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
 import secrets
-import shlex
 import shutil
 import time
 from contextlib import suppress
@@ -16,9 +14,9 @@ from typing import Any, Final
 
 from ganzoo.api import Spec
 from ganzoo.config import SECTIONS, Layer, RunConfig, flatten, resolve
-from ganzoo.errors import GanzooError, MissingError, UsageError
+from ganzoo.data.files import at_home
+from ganzoo.errors import GanzooError, MissingError, UsageError, quoted
 from ganzoo.files import write_text
-from ganzoo.options import options_of
 from ganzoo.reading import read_table
 from ganzoo.registry import registry
 from ganzoo.training.lock import RunLock, is_locked
@@ -196,23 +194,6 @@ class Run:
         return max(self.samples.glob("*.png"), default=None)
 
 
-def located(config: RunConfig) -> RunConfig:
-    """The same with the paths of the data in full, so that a run is the same one from whatever folder it is seen."""
-    data = config.data.config
-    paths = {opt.name: getattr(data, opt.name) for opt in options_of(type(data))}
-    full = {name: _in_full(path) for name, path in paths.items() if isinstance(path, Path) and _in_full(path) != path}
-    if not full:
-        return config
-    choice = dataclasses.replace(config.data, config=dataclasses.replace(data, **full))
-    return dataclasses.replace(config, data=choice)
-
-
-def _in_full(path: Path) -> Path:
-    if str(path).startswith("~"):  # it is the same from everywhere
-        return path
-    return path.resolve() if ".." in path.parts else path.absolute()
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """The ``config.json`` of a run.
 
@@ -221,6 +202,7 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: ``path`` is a file.
         GanzooError: it is damaged, or not one of ours.
     """
+    path = folder_of(path)
     file = path / "config.json"
     saved = read_record(path, "run")
     if saved.get("format") != FORMAT:
@@ -264,14 +246,14 @@ def read_record(path: Path, what: str) -> dict[str, Any]:
 
 
 def folder_of(path: Path | str) -> Path:
-    """``path`` as a path.
+    """``path`` as a path, with ``~`` written out.
 
     Raises:
-        UsageError: it is no path at all.
+        UsageError: it is no path at all, or there is no such user.
     """
     if not isinstance(path, (str, Path)):
         raise UsageError(f"The folder of a run or an export is a path, not {path!r:.80}.")
-    return Path(path)
+    return at_home(Path(path))
 
 
 def refuse_file(path: Path) -> None:
@@ -305,11 +287,10 @@ def _claim(draft: Path, config: RunConfig) -> Path:
         path = out / name
         if path.parent != out or name in (".", ".."):
             raise UsageError(f"The name of a run is one word without slashes, not {name!r}; see --out.")
+        if is_draft(path):
+            raise UsageError(f"Folders that are called like {name} are drafts, and removed; choose another --name.")
         if not _renamed(draft, path):
-            raise UsageError(
-                f"There is a run {path} already; continue it with "
-                f"--resume {shlex.quote(str(path))}, or choose another --name."
-            )
+            raise UsageError(_what_is_at(path))
         return path
     parts = [config.data, config.gen, config.loss, *config.regs]
     if config.disc.name != config.gen.name:
@@ -321,6 +302,26 @@ def _claim(draft: Path, config: RunConfig) -> Path:
     while not _renamed(draft, path := out / f"{stem}-{number:03d}"):
         number += 1
     return path
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a folder has the name of a run that is being made."""
+    return path.name.startswith(".") and path.name.endswith(_DRAFT)
+
+
+def _what_is_at(path: Path) -> str:
+    """The sentence about what has the name that a run should get."""
+    if not path.is_dir():
+        return f"There is a file {path} already, where the run's folder should be; choose another --name."
+    try:
+        saved = read_record(path, "run")
+    except MissingError:
+        return f"There is a folder {path} already, and no run in it; choose another --name."
+    except GanzooError as err:
+        return f"There is a folder {path} already, and what it is cannot be told: {err} Choose another --name."
+    if saved.get("format") != FORMAT:
+        return f"There is a folder {path} already, and it is no run; choose another --name."
+    return f"There is a run {path} already; continue it with --resume {quoted(str(path))}, or choose another --name."
 
 
 def _renamed(draft: Path, path: Path) -> bool:

@@ -20,7 +20,8 @@ from ganzoo.decisions import Decision, of_machine
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.training.ending import go_on
 from ganzoo.training.lock import RunLock, is_locked
-from ganzoo.training.run import Run, located, read_config
+from ganzoo.training.places import located, with_data
+from ganzoo.training.run import Run, folder_of, is_draft, read_config
 from ganzoo.training.signals import StopSignals
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def train(
     Args:
         config: a resolved configuration, a mapping from path to value, or a TOML or JSON file. ``reg`` is a name, a
             list of names, or a mapping from name to options; ``"none"`` or None is none. ``name`` is the run's.
+            ``data`` is the name of a data set, or the path of your own images.
         resume: a run's directory to continue, or ``"auto"`` for the newest run of this configuration.
         observers: objects with lifecycle hooks.
         settings: more paths and values, over ``config``; those with a dot go into a mapping.
@@ -61,10 +63,10 @@ def train(
     if isinstance(config, RunConfig):
         layers.append(Layer("config", flatten(config.to_dict(), "config")))
     elif isinstance(config, (str, Path)):
-        layers.append(read_file(Path(config)))
+        layers.append(with_data(read_file(Path(config))))
     elif config is not None:
-        layers.append(Layer("config", config))
-    layers.append(Layer("arguments", settings))
+        layers.append(with_data(Layer("config", config)))
+    layers.append(with_data(Layer("arguments", settings)))
     if resume is None:
         return start(resolve(layers), observers=observers)
     resolved, path = resume_config(str(resume), layers)
@@ -91,7 +93,7 @@ def start(
         stop: hears signals; entered already, it hears them from then on.
 
     Raises:
-        UsageError: a rule refuses the configuration.
+        UsageError: a rule refuses the configuration, or it holds what is no Unicode.
         MissingError: a device, a data set or a checkpoint is not there.
         DivergedError: a loss was not finite.
         Interrupted: a signal came; everything is saved.
@@ -290,7 +292,7 @@ def resume_config(resume: str, layers: Sequence[Layer], out: Path | None = None)
             if config.run.name in (None, path.name) and _same(path, config):
                 return config, path
         return config, None
-    path = Path(resume)
+    path = folder_of(resume)
     saved = Layer(f"run {path.name}", flatten(read_config(path)["config"], path.name))
     old = resolve([saved])
     # Another component has other options: those of the saved one are passed over, and the change itself is named.
@@ -326,13 +328,12 @@ def unfinished(config: RunConfig) -> tuple[Path, int] | None:
 
 
 def _runs_newest_first(out: Path) -> list[Path]:
-    configs = [path for path in out.glob("[!.]*/config.json") if path.is_file()]
+    configs = [path for path in out.glob("*/config.json") if path.is_file() and not is_draft(path.parent)]
     return [path.parent for path in sorted(configs, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
 def _same(path: Path, config: RunConfig) -> bool:
     try:
-        run = Run.open(path)
+        return not changed(located(Run.open(path).config), located(config))
     except GanzooError:
         return False
-    return not changed(located(run.config), located(config))
