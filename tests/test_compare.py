@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from safetensors.torch import load_file
 
 import ganzoo as zoo
 from ganzoo import cli
-from ganzoo.evaluation.compare import Comparison, compare
-from ganzoo.evaluation.facts import count_parameters
+from ganzoo.evaluation.compare import Comparison, Row, compare
+from ganzoo.evaluation.facts import count_parameters, facts_of
 from ganzoo.evaluation.result import Result, Score, append_result
 
 TINY = {**POINTS, "run.log_every": 1}
@@ -98,6 +99,46 @@ def test_the_newest_of_several_evaluations_counts(runs: Path) -> None:
     scored(runs / "a", step=6, fid=4)
     (group,) = of(runs, "a").groups
     assert {name: score.mean for name, score in group.rows[0].scores.items()} == {"fid": 4}, "of other weights"
+
+
+def test_scores_of_other_steps_are_told_under_each_protocol(runs: Path) -> None:
+    scored(runs / "a", step=2, fid=10)
+    scored(runs / "a", n=200, fid=9)
+    assert of(runs, "a").notes == ("Some scores of a are of step 2; it has taken 3.",)
+    scored(runs / "a", step=1, n=300, kid=1)
+    assert of(runs, "a", metrics=["kid"]).notes == ("The scores of a are of step 1; it has taken 3.",)
+    scored(runs / "a", fid=8)
+    assert of(runs, "a", metrics=["fid"]).notes == ()
+
+
+def test_how_a_path_was_typed_makes_no_difference(runs: Path) -> None:
+    for name, reference, digest in (("a", "img", "0a"), ("b", "./img", "0a"), ("w", "other", "0b")):
+        protocol = {"samples": 5, "reference": reference, "real_digest": digest}
+        append_result(runs / name, Result({"step": 3}, (Score("fid", "FID", 1.0, "lower"),), protocol))
+    same, other = of(runs).groups
+    assert [row.seeds for row in same.rows] == [(0, 1)]
+    assert same.protocol["reference"] == "img"
+    assert dict(other.apart) == {"reference": "other", "real_digest": "0b"}
+    scored(runs / "a", fid=1)
+    scored(runs / "b", fid=1, n=5)
+    assert len(of(runs).groups) == 4, "where the data are not known, their names count"
+
+
+def test_many_rows_are_compared_in_little_time(runs: Path) -> None:
+    run = facts_of(runs / "a")
+    looked: list[str] = []
+
+    class Settings(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            looked.append(name)
+            return super().__getitem__(name)
+
+    many = [replace(run, settings=Settings({**run.settings, "gen.width": n}), unusual={"gen.width": n}) for n in "abc"]
+    rows = tuple(Row((each,)) for each in many * 20)
+    found = Comparison((), rows, ())
+    assert "gen.width" not in found.common()
+    assert [found.differing(row)["gen.width"] for row in rows] == list("abc" * 20)
+    assert len(looked) <= 4 * len(rows), "each row is looked at a few times, however many there are"
 
 
 def test_unlike_protocols_stand_apart_and_say_in_what_they_differ(runs: Path) -> None:
@@ -228,6 +269,14 @@ def test_parameters_of_a_row_are_of_the_first_run_that_knows(runs: Path) -> None
     shutil.rmtree(runs / "a" / "checkpoints")
     (row,) = of(runs, "a", "b").rows
     assert row.parameters == known
+
+
+@pytest.mark.parametrize("value", ["null", '"soon"', "NaN", "1e999", "[]", "9" * 400])
+def test_metrics_that_are_no_numbers_are_none(runs: Path, value: str) -> None:
+    with (runs / "a" / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f'{{"step": 3, "seconds": {value}, "images": {value}}}\n')
+    (row,) = of(runs, "a").rows
+    assert (row.steps, row.seconds, row.images_per_second) == (3, 0, None)
 
 
 def test_what_cannot_be_evaluated_is_not_advised(runs: Path, ganzoo: Ganzoo) -> None:

@@ -243,7 +243,7 @@ def write_images(folder: Path, *sizes: tuple[int, int]) -> Path:
         ({"against": "nosuch"}, UsageError, "There is no dataset 'nosuch'"),
         ({"against": "digits:test"}, UsageError, "has no splits"),
         ({"against": "ring"}, UsageError, "their own size"),
-        ({"samples": 1, "metrics": ["fid"]}, UsageError, "at least 2"),
+        ({"samples": 1, "metrics": ["fid"]}, UsageError, ">= 2, not 1"),
         ({"samples": 5, "metrics": ["kid"]}, UsageError, "KID needs at least"),
         ({"real_samples": 5000}, UsageError, "digits has 1,797 samples"),
         ({"metrics": ["modes"]}, UsageError, "The metric modes is not for images"),

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from feature_parts import images
@@ -227,6 +228,27 @@ def test_weights_are_found_in_this_order(toy: Path, tmp_path: Path, monkeypatch:
     assert not find_weights(wanted, named).published
 
 
+def test_a_file_of_another_network_at_the_variable_is_passed_over(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = published(toy)
+    torch.save({"w": torch.zeros(3)}, tmp_path / "inception.pth")
+    monkeypatch.setenv("GANZOO_WEIGHTS", str(tmp_path / "inception.pth"))
+    with pytest.raises(MissingError):
+        find_weights(wanted, fetch=False)
+    hub = tmp_path / "torch" / "hub" / "checkpoints" / wanted.file
+    hub.parent.mkdir(parents=True)
+    shutil.copy(toy, hub)
+    assert find_weights(wanted, fetch=False).path == hub
+    shutil.copy(toy, tmp_path / "renamed.pth")
+    monkeypatch.setenv("GANZOO_WEIGHTS", str(tmp_path / "renamed.pth"))
+    assert find_weights(wanted, fetch=False).path == tmp_path / "renamed.pth", "it is the one by its hash"
+    monkeypatch.setenv("GANZOO_WEIGHTS", str(toy))
+    with toy.open("ab") as file:
+        file.write(b"more")
+    assert not find_weights(wanted, fetch=False).published, "it is the one by its name"
+
+
 def test_a_download_that_fails_is_missing_and_a_wrong_file_is_damaged(toy: Path, tmp_path: Path) -> None:
     wanted = published(toy)
     with pytest.raises(MissingError, match="cannot be downloaded"):
@@ -299,6 +321,15 @@ def test_a_discriminator_fits_images_of_other_sizes_and_colours(run: Path, tmp_p
         assert seen.shape == (2, grey.dim)
         assert torch.equal(seen, colour(pixels.expand(-1, 3, -1, -1)).features), "grey as colour is the same grey"
         assert colour(images(2, 0, Spec((3, 20, 30)))).features.shape == (2, grey.dim)
+
+
+def test_a_discriminator_of_other_channels_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "four.npz", images=np.zeros((16, 8, 8, 4), np.uint8))
+    settings = {"gen.width": 4, "disc.width": 4, "run.steps": 1, "run.batch_size": 8, "run.device": "cpu"}
+    place = {"run.out": tmp_path, "run.name": "four", "run.samples": 4, "disc.norm": "none"}
+    run = ganzoo.train({**settings, **place, "data": "npz", "data.path": tmp_path / "four.npz"}).path
+    with pytest.raises(UsageError, match="judges images of 4 channels, so it cannot see grey or coloured ones"):
+        build("discriminator", run=run)
 
 
 def test_random_weights_are_random(inception: Path) -> None:

@@ -20,7 +20,7 @@ from ganzoo.cli import main
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.evaluation import features as module
 from ganzoo.evaluation.cache import FeatureCache, cache_key, images_digest
-from ganzoo.evaluation.features import FeatureSet, extract, extract_known
+from ganzoo.evaluation.features import FeatureSet, extract, extract_known, in_chunks
 from ganzoo.evaluation.shards import CHUNK
 from ganzoo.evaluation.statistics import frechet_distance
 from ganzoo.nn import Extractor, Features
@@ -160,12 +160,36 @@ def test_a_known_set_is_not_even_read_the_second_time(tmp_path: Path, keep: Any)
     assert frechet_distance(first.gaussian(), second.gaussian()) == frechet_distance(first.gaussian(), first.gaussian())
     if first.features is not None:
         assert same(first, second)
-    changes: list[dict[str, Any]] = [{"data": {"digest": "b"}}, {"keep": {"logits"}}, {"total": 599}, {"seed": 2}]
-    for change in changes:
+    changes: list[dict[str, Any]] = [{"data": {"digest": "b"}}, {"total": 599}, {"seed": 2}]
+    for change in changes if keep == ALL else [*changes, {"keep": {"logits"}}]:
         asked = {"data": {"digest": "a"}, **settings, **change}
         extractor = Linear(seed=asked.pop("seed", 1))
         with pytest.raises(AssertionError, match="it was read"):
             extract_known(unread(), extractor, **asked)
+
+
+@pytest.mark.parametrize("total", [600, 20], ids=["moments", "features"])
+def test_what_was_kept_for_more_scores_serves_for_fewer(tmp_path: Path, total: int) -> None:
+    cache, pixels = FeatureCache(tmp_path), images(total, 0)
+    more, less, plain = (Linear() for _ in range(3))
+    settings: dict[str, Any] = {"data": {"digest": "a"}, "total": total, "device": "cpu"}
+    extract_known(batches(pixels), more, keep={"moments", "features"}, cache=cache, **settings)
+    found = extract_known(batches(pixels), less, keep={"moments"}, cache=cache, **settings)
+    assert less.seen == 0
+    alone = run(pixels, plain, keep={"moments"})
+    assert torch.equal(found.gaussian().mean, alone.gaussian().mean)
+    assert (found.features is None) == (alone.features is None), "nothing is held that was not asked for"
+    if found.moments is not None:
+        assert alone.moments is not None
+        assert torch.equal(found.moments.covariance, alone.moments.covariance)
+
+
+def test_a_large_batch_is_not_copied_for_each_chunk() -> None:
+    pixels = images(5 * CHUNK + 7, 0)
+    whole = pixels.untyped_storage().data_ptr()
+    chunks = [chunk for chunk, _ in in_chunks(iter([(pixels, None)]), len(pixels))]
+    assert [len(chunk) for chunk in chunks] == [*[CHUNK] * 5, 7]
+    assert all(chunk.untyped_storage().data_ptr() == whole for chunk in chunks)
 
 
 def test_an_interruption_loses_no_finished_chunk(tmp_path: Path) -> None:

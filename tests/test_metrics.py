@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,6 +157,24 @@ def test_the_inception_score_by_hand() -> None:
         assert found.better == "higher"
 
 
+@pytest.mark.parametrize("far", [800.0, 1e6, 1e30])
+def test_the_inception_score_of_votes_that_are_surer_than_a_number_can_say(far: float) -> None:
+    for classes, value in ((4, 4.0), (2, 2.0)):
+        sure = far * torch.eye(4)[:classes].repeat(1000 // classes, 1)
+        found = scores(Evidence(FeatureSet(1000, "a" * 64, logits=sure), None, "linear", SPEC), "isc")["isc"]
+        assert found.value == pytest.approx(value, rel=0.02)
+        assert found.std is not None
+        assert found.std < 0.1
+
+
+def test_votes_that_a_number_can_say_are_scored_as_torch_fidelity_does() -> None:
+    logits = 30 * torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    found = scores(Evidence(FeatureSet(200, "a" * 64, logits=logits), None, "linear", SPEC), "isc")["isc"]
+    torch_fidelity()
+    theirs = importlib.import_module("torch_fidelity.metric_isc").isc_features_to_metric(logits, 10, True, 2020)
+    assert found.value == pytest.approx(theirs["inception_score_mean"], rel=1e-14)
+
+
 def test_kid_by_hand() -> None:
     """Two points a side, in one dimension: k(x, y) = (x y + 1)^3, over all pairs."""
     fake, real = (FeatureSet(12, "a" * 64, features=torch.full((12, 1), value)) for value in (1.0, 2.0))
@@ -204,6 +223,11 @@ def test_infinity_stands_beside_the_plain_one() -> None:
     assert list(found) == ["fid", "fid-infinity"]
     assert found["fid-infinity"].label == "FID-infinity"
     assert abs(found["fid-infinity"].value) < found["fid"].value / 2
+    assert "biased" not in found["fid-infinity"].note
+    for count, least in ((40, 20), (240, 24)):
+        few = scores(Evidence(features_of(images(count, 0)), real, "inception", SPEC, infinity=True), "fid")
+        said = few["fid-infinity"].note
+        assert f"biased downwards: it begins at {least} samples, no more than the 24 features" in said
 
 
 def test_needs_say_what_is_kept() -> None:

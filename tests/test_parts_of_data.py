@@ -15,8 +15,9 @@ import ganzoo
 from ganzoo.api import Spec
 from ganzoo.cli import main
 from ganzoo.data import ArrayDataset
+from ganzoo.data.files import is_copy
 from ganzoo.evaluation.reference import Reference, open_reference
-from ganzoo.evaluation.subjects import Arrays, Pictures, Subject, open_subject, part_of
+from ganzoo.evaluation.subjects import Arrays, Pictures, Subject, open_real, open_subject, part_of
 from ganzoo.registry import build, registry
 
 CLASSES, EACH = 4, 150
@@ -46,6 +47,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def opened(path: Path) -> Subject:
+    """The images as real data, of which the classes are known; a copy is read alike, whatever it is for."""
+    return open_subject(path, say=print) if is_copy(path) else open_real(path)
+
+
 def drawn(subject: Subject | Reference, n: int, only: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     found = subject.samples(n, only) if isinstance(subject, Reference) else subject.samples(n, 0, only)
     images, labels = zip(*found, strict=True)
@@ -54,7 +60,7 @@ def drawn(subject: Subject | Reference, n: int, only: torch.Tensor | None = None
 
 @pytest.mark.parametrize("name", ["photos", "photos.zip", "photos.npz", "copy"])
 def test_some_of_the_images_are_of_all_classes_and_have_their_labels(home: Path, name: str) -> None:
-    subject = open_subject(home / name, say=print)
+    subject = opened(home / name)
     images, labels = drawn(subject, SOME)
     assert len(images) == SOME
     assert torch.bincount(labels, minlength=CLASSES).min() > 4, "of each class some"
@@ -67,7 +73,7 @@ def test_some_of_the_images_are_of_all_classes_and_have_their_labels(home: Path,
 
 @pytest.mark.parametrize("name", ["photos", "photos.zip", "photos.npz", "copy"])
 def test_chunks_are_of_the_same_part(home: Path, name: str) -> None:
-    subject = open_subject(home / name, say=print)
+    subject = opened(home / name)
     n = 550
     images, labels = drawn(subject, n)
     for only in (torch.arange(256), torch.arange(256, 512), torch.arange(512, n)):

@@ -16,8 +16,9 @@ from ganzoo.cli import main
 from ganzoo.errors import MissingError, UsageError
 from ganzoo.evaluation import evaluate as evaluating
 from ganzoo.evaluation.compare import compare
-from ganzoo.evaluation.evaluate import _check_classes, evaluate
+from ganzoo.evaluation.evaluate import evaluate
 from ganzoo.evaluation.metrics import Evidence
+from ganzoo.evaluation.request import check_classes
 from ganzoo.evaluation.result import FILE, Result, Score, append_result, read_results
 from ganzoo.evaluation.table import METRICS
 from ganzoo.outputs.card import card
@@ -94,7 +95,7 @@ def test_classes_are_told_by_a_network_of_the_same_classes() -> None:
     def ask(metric: str, known: int, *, of_subject: int | None, of_data: int | None) -> None:
         extractor = SimpleNamespace(num_classes=known, stacked=None)
         subject, reference = (SimpleNamespace(spec=SimpleNamespace(num_classes=n)) for n in (of_subject, of_data))
-        _check_classes([METRICS[metric]], *cast("Any", (extractor, "inception", subject, reference)))
+        check_classes([METRICS[metric]], *cast("Any", (extractor, "inception", subject, reference)))
 
     for metric in ("accuracy", "classes"):
         with pytest.raises(UsageError, match="10 classes of these data, and inception tells 1,008 others"):
@@ -153,8 +154,9 @@ def test_results_survive_a_torn_line_odd_names_and_strangers(tmp_path: Path) -> 
     with file.open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(hostile) + "\n")
     assert [found["fid"] for found in read_results(tmp_path)] == [1.0, 2.0]
-    worst = Result({}, (Score("isc", "IS", float("nan"), "higher"),), {})
+    worst = Result({}, (Score("isc", "IS", float("nan"), "higher", float("nan")),), {})
     assert Result.from_dict(worst.to_dict())["isc"] == float("-inf")
+    assert json.dumps(worst.to_dict(), allow_nan=False)
 
 
 RECORD: dict[str, Any] = {

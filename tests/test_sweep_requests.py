@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from commands import Done, Ganzoo
+from PIL import Image
 
 from ganzoo.evaluation.cell import KINDS, OF_LABELS
 from ganzoo.evaluation.table import METRICS
@@ -71,6 +72,11 @@ def test_the_metrics_that_a_sweep_knows_are_those_that_there_are() -> None:
         (f"{TINY} --metric fid", "The metric fid is for images, and the data set ring has points"),
         (f"{IMAGES} --metric modes", "The metric modes is for points, and the data set digits has images"),
         (f"{IMAGES} --metric accuracy", "for conditional generators, and dcgan is asked for no classes here"),
+        (f"{IMAGES} --eval.samples 5", "The metric kid needs at least 10 samples, and there would be 5: take more"),
+        (f"{IMAGES} --metric fid,prc --eval.samples 3", "The metric prc needs at least 4 samples"),
+        (f"{IMAGES} --eval.against ring", "and those of ring are points in 2 dimensions; compare them with"),
+        (f"{TINY} --eval.against digits", "The samples are points in 2 dimensions and those of digits are images"),
+        (f"{IMAGES} --eval.features discriminator", "needs a run whose discriminator it is"),
     ],
 )
 def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_written(
@@ -81,6 +87,19 @@ def test_an_evaluation_that_cannot_be_is_refused_before_anything_is_written(
         assert done.code == 2
         assert sentence in done.err
         assert not Path("s").exists()
+
+
+def test_weights_that_are_not_here_are_missed_before_anything_is_trained(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    done = sweep(f"{IMAGES} --steps 1 --eval.features inception")
+    assert done.code == 4
+    assert "The weights weights-inception-2015-12-05-6726825d.pth of inception are not on this machine" in done.err
+    assert not Path("s").exists()
 
 
 def test_an_evaluation_that_can_be_is_not_refused(sweep: Sweep) -> None:
@@ -97,11 +116,14 @@ def test_an_evaluation_that_can_be_is_not_refused(sweep: Sweep) -> None:
 def test_a_run_that_failed_in_its_evaluation_is_evaluated_again_when_that_is_asked_for_otherwise(
     sweep: Sweep, steps: str
 ) -> None:
-    Path("torn.zip").write_bytes(b"PK")
-    line = f"{TINY} --loss ns --steps {steps} --eval"
-    assert sweep(f"{line} --eval.against torn.zip").code == 1
-    assert json.loads("".join(lines_of("*/failed.json")))["evaluation"] == {"against": "torn.zip"}
-    assert sweep(f"{line} --eval.against torn.zip").code == 1
+    Path("torn").mkdir()
+    for number in range(12):
+        Image.effect_noise((16, 16), 50).save(f"torn/{number}.png")
+    Path("torn/3.png").write_bytes(Path("torn/3.png").read_bytes()[:-100])
+    line = f"{IMAGES} --data.size 16 --log-every 1 --loss ns --steps {steps} --eval.features digit-cnn"
+    assert sweep(f"{line} --eval.against torn").code == 1
+    assert json.loads("".join(lines_of("*/failed.json")))["evaluation"]["against"] == "torn"
+    assert sweep(f"{line} --eval.against torn").code == 1
     assert len(Path("started.txt").read_text(encoding="utf-8").splitlines()) == 1, "the same is not tried again"
     trained = lines_of("*/metrics.jsonl")
     done = sweep(f"{line} --eval.samples 100")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ganzoo.api import Spec
 from ganzoo.data.files import Channels, Fit, ImageFiles, OnBadImage
-from ganzoo.data.index import index_of
+from ganzoo.data.index import ImageIndex, index_of
 from ganzoo.data.picture import Pixels, Reason, decode, is_grey, reason_of, size_of, strict_pillow
 from ganzoo.errors import Interrupted, UsageError, printable
 
@@ -69,7 +69,7 @@ def choose_shape(
 
 
 def common_shape(files: ImageFiles) -> tuple[int, int, int]:
-    """The shape ``(C, H, W)`` that all images have, looking at every one; C is 1 if those looked at are grey.
+    """The shape ``(C, H, W)`` that all images have, looking at every one; C is 1 if all are grey.
 
     Raises:
         UsageError: they have different sizes, or one cannot be read.
@@ -88,8 +88,23 @@ def common_shape(files: ImageFiles) -> tuple[int, int, int]:
                     f"{other_width}x{other_height} in {name}); bring them to one size first."
                 )
     assert first is not None
-    channels, *_ = choose_shape(files, size=1)
-    return (channels, *first)
+    return (1 if _all_grey(files, index) else 3, *first)
+
+
+def _all_grey(files: ImageFiles, index: ImageIndex) -> bool:
+    """Whether no image has colours; once one is found that has some, no more are opened for that."""
+    coloured = threading.Event()
+    with files.open() as read, strict_pillow():
+
+        def look(number: int) -> None:
+            if not coloured.is_set():
+                with reading(files, files.names[number], None):
+                    if not index.is_grey(number, lambda at: is_grey(read(at))):
+                        coloured.set()
+
+        _by_threads(look, len(files))
+    index.keep()
+    return not coloured.is_set()
 
 
 def decode_images(

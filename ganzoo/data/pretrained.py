@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ganzoo.api import GanzooError, MissingError
 from ganzoo.data.fetch import download, has_digest
+from ganzoo.data.files import at_home
 from ganzoo.data.roots import cache_home
 from ganzoo.nn.weights import load_tensors
 
@@ -53,7 +54,8 @@ def find_weights(wanted: Published, named: Path | None = None, *, fetch: bool = 
     """The file of these weights.
 
     It is looked for where ``named`` says and nowhere else; or at ``GANZOO_WEIGHTS`` (a file, or a folder that has it),
-    in torch's hub folder, in ganzoo's cache. Else it is downloaded.
+    in torch's hub folder, in ganzoo's cache. Else it is downloaded. A file at ``GANZOO_WEIGHTS`` is taken for the
+    network alone whose it is by its name or its hash.
 
     Args:
         wanted: which.
@@ -66,7 +68,7 @@ def find_weights(wanted: Published, named: Path | None = None, *, fetch: bool = 
         GanzooError: a file of the published name is another one, or damaged.
     """
     if named is not None:
-        place = named.expanduser().absolute()
+        place = at_home(named).absolute()
         found = _at(place, wanted)
         if found is None:
             what = f"is no {wanted.file}" if place.is_dir() else "is nothing"
@@ -74,7 +76,7 @@ def find_weights(wanted: Published, named: Path | None = None, *, fetch: bool = 
         return _checked(found, wanted)
     for place in _places():
         found = _at(place, wanted)
-        if found is not None:
+        if found is not None and (place.is_dir() or _fits(found, wanted)):
             return _checked(found, wanted)
     target = cache_home() / "weights" / wanted.file
     if not fetch:
@@ -122,15 +124,24 @@ def weights_digest(tensors: Mapping[str, Tensor], *also: str) -> str:
 def _places() -> list[Path]:
     named = os.environ.get(WEIGHTS_VARIABLE, "")
     hub = Path(torch.hub.get_dir()) / "checkpoints"
-    return [*([Path(named).expanduser().absolute()] if named else []), hub, cache_home() / "weights"]
+    return [*([at_home(Path(named)).absolute()] if named else []), hub, cache_home() / "weights"]
 
 
 def _at(place: Path, wanted: Published) -> Path | None:
     """The file that a place has: itself, or the one of the right name in the folder that it is."""
     if place.is_file():
         return place
-    names = (wanted.file, *(f"{wanted.name}{ending}" for ending in _ENDINGS))
-    return next((place / name for name in names if (place / name).is_file()), None)
+    return next((place / name for name in _names(wanted) if (place / name).is_file()), None)
+
+
+def _names(wanted: Published) -> tuple[str, ...]:
+    """The file names that mean these weights."""
+    return (wanted.file, *(f"{wanted.name}{ending}" for ending in _ENDINGS))
+
+
+def _fits(path: Path, wanted: Published) -> bool:
+    """Whether a file that was named for any network is the one of this network."""
+    return path.name in _names(wanted) or has_digest(path, f"sha256:{wanted.sha256}")
 
 
 def _checked(path: Path, wanted: Published) -> Found:

@@ -1,7 +1,7 @@
 """Evaluates one run of a sweep, in a process of its own: ``python -m ganzoo.evaluation.cell RUN REQUEST``.
 
 The request is a JSON object of arguments for :func:`ganzoo.evaluation.evaluate.evaluate`; the result is added to the
-run. Free of torch until it starts, so that a request can be checked before anything is trained for it.
+run. What a request says is looked at without torch, and then, before anything is trained for it, what it needs.
 """
 
 from __future__ import annotations
@@ -40,35 +40,46 @@ _ARGUMENTS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 """What a request may say -> whether a value fits, and which ones do."""
 
 
-def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig]) -> None:
+def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig], *, rehearsed: bool = False) -> None:
     """Refuse at once an evaluation that could only fail after the training.
 
     Args:
         request: arguments of the evaluation, maybe from a stranger's file; None for no evaluation.
         configs: of the runs that it is for.
+        rehearsed: whether to look for what it needs, too: weights, which may be downloaded, and real data.
 
     Raises:
         UsageError: there is no such argument, metric, extractor or data set, or it does not fit a run.
+        MissingError: the weights of the feature network are not here.
+        GanzooError: the real data are damaged.
     """
-    for name, value in (request or {}).items():
+    if request is None:
+        return
+    for name, value in request.items():
         if name not in _ARGUMENTS:
             raise UsageError(f"The evaluation of a sweep has no argument {name!r}.{did_you_mean(name, _ARGUMENTS)}")
         fits, words = _ARGUMENTS[name]
         if not fits(value):
             raise UsageError(f"The argument {name!r} of the evaluation must be {words}, not {value!r:.80}.")
-    asked = request or {}
-    metrics = asked.get("metrics", ())
+    metrics = request.get("metrics", ())
     for name in metrics:
         if name not in KINDS:
             raise UsageError(f"There is no metric {name!r}.{did_you_mean(name, KINDS)}")
-    if "features" in asked:
-        registry().get("extractor", asked["features"])
-    if "against" in asked:
-        name, options = reference_settings(asked["against"], "--eval.against")
+    if "features" in request:
+        registry().get("extractor", request["features"])
+    if "against" in request:
+        name, options = reference_settings(request["against"], "--eval.against")
         registry().choose("dataset", name, options)
-    if "features" in asked or metrics:
-        for config in configs:
-            _check_run(config, metrics, features="features" in asked)
+    unlike: dict[tuple[Any, ...], RunConfig] = {}
+    for config in configs:
+        _check_run(config, metrics, features="features" in request)
+        uses_labels = config.plan().has(CONDITIONAL, "gen")
+        unlike.setdefault((config.data.id, repr(config.data.config), uses_labels), config)
+    if unlike and rehearsed:
+        from ganzoo.evaluation.rehearsal import rehearse  # it imports torch
+
+        for config in unlike.values():
+            rehearse(config, request)
 
 
 def _check_run(config: RunConfig, metrics: Iterable[str], *, features: bool) -> None:

@@ -12,6 +12,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from ganzoo.config import SECTIONS
 from ganzoo.errors import MissingError, UsageError, did_you_mean
 from ganzoo.evaluation.facts import FAILED, Facts, facts_of
 from ganzoo.evaluation.result import Better, Result
+from ganzoo.training.run import folder_of
 
 SWEEP: Final = "sweep.json"
 FORMAT: Final = "ganzoo-compare/1"
@@ -153,20 +155,27 @@ class Comparison:
 
     def common(self) -> dict[str, str]:
         """What all runs have alike: sections with the names of components, then settings."""
+        return dict(self._common)
+
+    def differing(self, row: Row) -> dict[str, str]:
+        """The settings of a row that not all rows have."""
+        return {path: text for path, text in self._settings(row).items() if path not in self._common}
+
+    @cached_property
+    def _common(self) -> dict[str, str]:
         every = [{**row.parts, **self._settings(row)} for row in self.rows]
         first = every[0] if every else {}
         return {key: text for key, text in first.items() if all(each.get(key) == text for each in every)}
 
-    def differing(self, row: Row) -> dict[str, str]:
-        """The settings of a row that not all rows have."""
-        common = self.common()
-        return {path: text for path, text in self._settings(row).items() if path not in common}
+    @cached_property
+    def _unusual(self) -> tuple[str, ...]:
+        """The settings that in any row are unusual."""
+        return tuple(dict.fromkeys(path for row in self.rows for path in row.runs[0].unusual))
 
     def _settings(self, row: Row) -> dict[str, str]:
         """Those settings of a row in words that in any row are unusual."""
-        unusual = dict.fromkeys(path for other in self.rows for path in other.runs[0].unusual)
         settings = row.runs[0].settings
-        return _shown({path: settings[path] for path in unusual if path in settings})
+        return _shown({path: settings[path] for path in self._unusual if path in settings})
 
 
 def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | None = None) -> Comparison:
@@ -189,11 +198,15 @@ def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | N
     if sort is not None and sort not in (*known, *SORTS):
         raise UsageError(f"--sort takes a score or a column, not {sort!r}.{did_you_mean(sort, (*known, *SORTS))}")
     by_protocol: dict[str, list[Facts]] = {}
+    protocols: dict[str, dict[str, Any]] = {}
     for run in runs:
-        for protocol in dict.fromkeys(_key(result) for result in run.results if _has(result, shown)):
+        last = {_key(result): result for result in run.results}
+        newest = {key: last[key] for key in dict.fromkeys(_key(each) for each in run.results if _has(each, shown))}
+        for protocol, result in newest.items():
             by_protocol.setdefault(protocol, []).append(run)
+            protocols.setdefault(protocol, _protocol(result))
+        notes += _of_other_steps(run, newest)
     alike = Counter(run.key for run in runs)
-    protocols = {key: json.loads(key) for key in by_protocol}
     order = sort or next(iter(shown), None)
     groups = tuple(
         Group(
@@ -203,13 +216,20 @@ def compare(paths: Iterable[Path], *, metrics: Sequence[str] = (), sort: str | N
         )
         for key, of in by_protocol.items()
     )
-    for run in runs:
-        scored = [r.subject.get("step") for r in run.results[-1:]]
-        if scored and isinstance(scored[0], int) and scored[0] != run.steps:
-            notes.append(f"The scores of {run.path.name} are of step {scored[0]:,}; it has taken {run.steps:,}.")
     bare = [run for run in runs if not any(_has(result, shown) for result in run.results)]
     unevaluated = _sorted(_rows(bare, None, (), alike), sort)
     return Comparison(groups, unevaluated, shown, tuple(notes))
+
+
+def _of_other_steps(run: Facts, newest: Mapping[str, Result]) -> list[str]:
+    """Sentences on scores of a run that are of another step than its last; ``newest`` has those of each protocol."""
+    steps = dict.fromkeys(result.subject.get("step") for result in newest.values())
+    which = "The scores" if len(steps) == 1 else "Some scores"
+    return [
+        f"{which} of {run.path.name} are of step {step:,}; it has taken {run.steps:,}."
+        for step in steps
+        if isinstance(step, int) and step != run.steps
+    ]
 
 
 def _only(rows: tuple[Row, ...], shown: Sequence[str]) -> tuple[Row, ...]:
@@ -230,7 +250,7 @@ SORTS: Final = {
 def _collect(paths: Iterable[Path]) -> tuple[list[Facts], list[str]]:
     notes: list[str] = []
     found: dict[Path, Path] = {}
-    for path in paths:
+    for path in map(folder_of, paths):
         if path.name == SWEEP and path.is_file():
             continue  # a shell's glob over a sweep names it beside the runs
         if (path / SWEEP).is_file():
@@ -308,10 +328,21 @@ def _weights(result: Result) -> tuple[Any, Any]:
     return result.subject.get("step"), result.subject.get("weights")
 
 
-def _key(result: Result) -> str:
+def _protocol(result: Result) -> dict[str, Any]:
     """Everything that scores depend on but for the training itself: the protocol, and which weights were scored."""
-    weights = {"weights": result.subject.get("weights"), "best": bool(result.subject.get("best"))}
-    return json.dumps({**result.protocol, **weights}, sort_keys=True, default=str)
+    return {
+        **result.protocol,
+        "weights": result.subject.get("weights"),
+        "best": bool(result.subject.get("best")),
+    }
+
+
+def _key(result: Result) -> str:
+    """Equal for scores that may be compared: by which name or path real data were asked for makes no difference."""
+    protocol = _protocol(result)
+    if protocol.get("real_digest"):
+        protocol.pop("reference", None)
+    return json.dumps(protocol, sort_keys=True, default=str)
 
 
 def _has(result: Result, shown: Sequence[str]) -> bool:
@@ -320,7 +351,10 @@ def _has(result: Result, shown: Sequence[str]) -> bool:
 
 def _apart(protocol: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     names = dict.fromkeys(name for each in every for name in each)
-    return {name: protocol.get(name) for name in names if any(each.get(name) != protocol.get(name) for each in every)}
+    found = {name: protocol.get(name) for name in names if any(each.get(name) != protocol.get(name) for each in every)}
+    if protocol.get("real_digest") and "real_digest" not in found:
+        found.pop("reference", None)  # another name for the same data
+    return found
 
 
 def _sorted(rows: list[Row], order: str | None) -> tuple[Row, ...]:

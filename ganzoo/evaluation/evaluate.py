@@ -7,27 +7,27 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ganzoo import __version__
 from ganzoo.api import Spec
-from ganzoo.errors import GanzooError, Interrupted, MissingError, UsageError
+from ganzoo.data.files import at_home
+from ganzoo.errors import GanzooError, Interrupted, UsageError
 from ganzoo.evaluation.cache import FeatureCache
 from ganzoo.evaluation.features import FeatureSet
 from ganzoo.evaluation.judge import Judge, refuse_without_reference
 from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.progress import Stage, silent
-from ganzoo.evaluation.reference import Reference, open_reference
+from ganzoo.evaluation.reference import Reference, customary, open_reference
+from ganzoo.evaluation.request import check_classes, check_kind, looks_at_real, numbers_of
 from ganzoo.evaluation.result import Result, names_in
 from ganzoo.evaluation.shards import sharing
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
 from ganzoo.evaluation.subjects import Subject, open_subject
 from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
-from ganzoo.options import option, options_of
 from ganzoo.registry import build, registry
 
 if TYPE_CHECKING:
@@ -40,18 +40,7 @@ MODE_SAMPLES: Final = 2_500
 STACKED_SAMPLES: Final = 26_000
 """Images that are drawn where classes are combinations, by the protocol of Stacked-MNIST."""
 _PLANE: Final = 2
-_INSTEAD: Final = {"modes": "classes", "classes": "modes"}
-"""The metric that counts the same in samples of the other kind."""
 _log = logging.getLogger("ganzoo")
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """The numbers of a request, in the ranges of the command line."""
-
-    samples: int | None = option(None, min=2, help="How many samples.")
-    real_samples: int | None = option(None, min=2, help="How many real samples.")
-    seed: int = option(0, min=0, max=2**63 - 1, help="Of the latents.")
 
 
 class UnkeptError(GanzooError):
@@ -127,7 +116,7 @@ def evaluate(
             drawn, and the error has it as ``result``.
     """
     begun = time.monotonic()
-    counts = _counted(samples=samples, real_samples=real_samples, seed=seed)
+    counts = numbers_of(samples=samples, real_samples=real_samples, seed=seed)
     wanted = metrics_named(names_in([metrics] if isinstance(metrics, str) else metrics)) if metrics else None
     with sharing(device) as (together, target, shards):
         if together.rank:
@@ -135,27 +124,27 @@ def evaluate(
         subject = open_subject(path, ema=ema, best=best, device=target, say=say)
         if update and subject.folder is None:
             raise UsageError(f"{path} is neither a run nor an export, so there is nowhere to keep the result.")
-        _check_kind(wanted or (), subject)
+        check_kind(wanted or (), subject)
         if subject.spec.is_image and picture is not None:
             raise UsageError("--picture is for points in the plane; draw images with 'ganzoo sample'.")
+        if picture is not None:
+            from ganzoo.outputs.grids import check_ending
+
+            check_ending(Path(picture))
         root = Path(data_root) if data_root is not None else None
         name, extractor = None, None
         with together.first_ahead():  # what is downloaded, is so once
             statistics = read_statistics(Path(ref_stats)) if ref_stats is not None else None
-            try:
-                reference = open_reference(against, subject, root)
-            except MissingError:
-                if against is not None or statistics is None:
-                    raise
-                reference = None  # its statistics are enough
+            needed = against is not None or (statistics is None and looks_at_real(wanted))
+            reference = _reference(against, subject, root, needed=needed)
             refuse_without_reference(wanted or (), there=reference is not None or statistics is not None)
             if subject.spec.is_image:
-                name = features or (reference.extractor if reference else None) or INCEPTION
+                name = features or (reference.extractor if reference else customary(subject)) or INCEPTION
                 options = dict(feature_options or {})
                 if weights is not None:
                     options["weights"] = str(weights)
                 extractor = build_extractor(name, options, subject.spec, reference).to(target)
-                _check_classes(wanted or (), extractor, name, subject, reference)
+                check_classes(wanted or (), extractor, name, subject, reference)
             elif features or weights or ref_stats:
                 raise UsageError("Points are judged as they are; a feature network and --ref-stats are for images.")
         n = count_for(subject, extractor, counts.samples)
@@ -177,31 +166,16 @@ def evaluate(
             shards=shards,
         )
         if save_stats is not None:
-            shards.first(lambda: _save(judge, Path(save_stats)))
+            shards.first(lambda: _save(judge, at_home(Path(save_stats))))
         evidence = judge.look(subject, n, counts.seed)
 
         def judged() -> tuple[Result, str]:
             scores, details = judge.score(evidence)
             protocol = {"samples": n, "seed": counts.seed, **judge.protocol(), **_versions(extractor)}
             result = Result(subject.facts, scores, protocol, details, round(time.monotonic() - begun, 3))
-            return result, _unwritten(judge, subject, result, picture, update=update)
+            return result, _unwritten(judge, subject, result, picture, say, update=update)
 
         return _of_all(together, judged)
-
-
-def _counted(**numbers: Any) -> _Counts:
-    """The numbers of a request.
-
-    Raises:
-        UsageError: one is none, or out of its range.
-    """
-    found = {}
-    for opt in options_of(_Counts):
-        try:
-            found[opt.name] = opt.parse(numbers[opt.name], textual=False)
-        except UsageError as err:
-            raise UsageError(f"{opt.name} {err}.") from None
-    return _Counts(**found)
 
 
 def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference: Reference | None = None) -> Extractor:
@@ -219,6 +193,18 @@ def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference
     spec = Spec((colours, *spec.shape[1:]), reference.spec.num_classes if reference else spec.num_classes)
     found: Extractor = build(choice, spec).eval().requires_grad_(False)
     return found
+
+
+def _reference(against: str | None, subject: Subject, root: Path | None, *, needed: bool) -> Reference | None:
+    """The real data; None if nobody knows them, or if they cannot be had and statistics or nothing will do instead."""
+    try:
+        return open_reference(against, subject, root)
+    except Interrupted:
+        raise
+    except GanzooError:
+        if needed:
+            raise
+        return None
 
 
 def suitable(
@@ -269,10 +255,18 @@ def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) 
     return STACKED_SAMPLES if extractor is not None and extractor.stacked else SAMPLES
 
 
-def _unwritten(judge: Judge, subject: Subject, result: Result, picture: Path | str | None, *, update: bool) -> str:
+def _unwritten(
+    judge: Judge,
+    subject: Subject,
+    result: Result,
+    picture: Path | str | None,
+    say: Callable[[str], None],
+    *,
+    update: bool,
+) -> str:
     """Keep and draw what is asked for; what went wrong, which is no reason to lose scores that took so long."""
     try:
-        _keep(subject, result, update=update)
+        _keep(subject, result, say, update=update)
         _draw(judge, subject, result, picture, update=update)
     except Interrupted:
         raise
@@ -306,34 +300,6 @@ def _unheard(_: str) -> None:
     """Process 0 speaks for all."""
 
 
-def _check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
-    """Refuse at once what would fail after the work."""
-    for metric in metrics:
-        if ("points" in metric.needs) == subject.spec.is_image:
-            these = "images" if subject.spec.is_image else "points"
-            instead = f" Of {these}, {_INSTEAD[metric.name]} tells that." if metric.name in _INSTEAD else ""
-            raise UsageError(f"The metric {metric.name} is not for {these}: {metric.summary}{instead}")
-        if "labels" in metric.needs and not subject.conditional:
-            raise UsageError(f"The metric {metric.name} is for a conditional generator: nobody asked for classes here.")
-
-
-def _check_classes(
-    metrics: Sequence[Metric], extractor: Extractor, name: str, subject: Subject, reference: Reference | None
-) -> None:
-    """Refuse to count classes by a network that tells others."""
-    known = extractor.num_classes
-    for metric in metrics if known is not None and not extractor.stacked else ():
-        spec = subject.spec if "labels" in metric.needs or reference is None else reference.spec
-        of_data = spec.num_classes
-        if not {"labels", "classes"} & metric.needs or known is None or of_data is None:
-            continue
-        if of_data > known or (name == INCEPTION and of_data != known):
-            raise UsageError(
-                f"The metric {metric.name} needs a network that tells the {of_data} classes of these data, and {name} "
-                f"tells {known:,} others: choose one with --features, or leave {metric.name} out."
-            )
-
-
 def _save(judge: Judge, path: Path) -> None:
     seen = judge.real.seen
     if seen is None:
@@ -345,7 +311,7 @@ def _draw(judge: Judge, subject: Subject, result: Result, picture: Path | str | 
     """The samples of points over the real ones and the critic's field."""
     if subject.spec.is_image or judge.reference is None:
         return
-    file = Path(picture) if picture is not None else None
+    file = at_home(Path(picture)) if picture is not None else None
     if file is None and update and subject.folder is not None:
         file = subject.folder / "evaluation.png"
     if file is None:
@@ -365,9 +331,10 @@ def _draw(judge: Judge, subject: Subject, result: Result, picture: Path | str | 
         save_field(points, real, critic, file)
 
 
-def _keep(subject: Subject, result: Result, *, update: bool) -> None:
+def _keep(subject: Subject, result: Result, say: Callable[[str], None], *, update: bool) -> None:
     """Let the run have the result, and its observers hear of it."""
     from ganzoo.outputs.scores import keep_result
+    from ganzoo.plugins import loaded
     from ganzoo.training.observers import Observers
     from ganzoo.training.run import Run
 
@@ -375,9 +342,16 @@ def _keep(subject: Subject, result: Result, *, update: bool) -> None:
         return
     if update:
         keep_result(subject.folder, result)
-    if subject.facts["kind"] == "run":
-        values = {score.name: score.value for score in result.scores}
-        Observers().call("eval_end", run=Run.open(subject.folder), metrics=values)
+    if subject.facts["kind"] != "run" or not loaded().manager.hook.ganzoo_eval_end.get_hookimpls():
+        return
+    try:
+        run = Run.open(subject.folder)
+    except Interrupted:
+        raise
+    except GanzooError as err:  # its generator can be built, or there were no scores; what else it needs is not here
+        say(f"No plugin is told of these scores: {err}")
+        return
+    Observers().call("eval_end", run=run, metrics={score.name: score.value for score in result.scores})
 
 
 def _versions(extractor: Extractor | None) -> dict[str, str]:

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from ganzoo import options
 from ganzoo.config import SECTIONS, Layer, flatten, resolve
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, MissingError
 from ganzoo.evaluation.result import Result, read_results
-from ganzoo.training.run import read_config
+from ganzoo.training.run import read_config, read_record
 
 SEED: Final = "run.seed"
 STEPS: Final = "run.steps"
@@ -22,6 +22,7 @@ FAILED: Final = "failed.json"
 _BUFFERS: Final = ("running_mean", "running_var", "num_batches_tracked", "_u", "_v")
 """How the tensors end that a network keeps and does not learn."""
 _LARGEST_HEADER: Final = 100_000_000
+_LARGEST_NUMBER: Final = 2**63
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Facts:
     @property
     def seed(self) -> int:
         """Its seed."""
-        return int(self.settings.get(SEED, 0))
+        return int(_number(self.settings.get(SEED)))
 
     @property
     def unfinished(self) -> bool:
@@ -75,7 +76,10 @@ def facts_of(path: Path) -> Facts:
     Raises:
         UsageError: there is no run.
     """
-    saved = read_config(path)
+    try:
+        saved = read_config(path)
+    except MissingError:
+        saved = read_record(path, "run")  # of a plugin that is not here; what it keeps can be compared all the same
     flat = {name: options.jsonable(value) for name, value in flatten(saved["config"], path.name).items()}
     usual, live = _usual(json.dumps({section: flat.get(section) for section in SECTIONS}))
     settings = {name: value for name, value in flat.items() if name not in live}
@@ -89,10 +93,10 @@ def facts_of(path: Path) -> Facts:
         path,
         settings,
         unusual,
-        int(flat.get(STEPS, 0)),
-        int(last.get("step", 0)),
-        float(last.get("seconds", 0.0)),
-        int(last.get("images", 0)),
+        int(_number(flat.get(STEPS))),
+        int(_number(last.get("step"))),
+        _number(last.get("seconds")),
+        int(_number(last.get("images"))),
         count_parameters(path),
         tuple(read_results(path)),
         _has_ended(path, flat.get(PATIENCE)),
@@ -151,6 +155,11 @@ def _usual(chosen: str) -> tuple[dict[str, Any], frozenset[str]]:
         return {}, frozenset(config.flat().keys() - config.flat(live=False).keys())
     every, lasting = config.flat(), config.flat(live=False)
     return {name: options.jsonable(value) for name, value in lasting.items()}, frozenset(every.keys() - lasting.keys())
+
+
+def _number(value: Any) -> float:
+    """A number out of a file that anybody may have written; 0 if it is none, or no seed, step or second."""
+    return value if isinstance(value, (int, float)) and abs(value) < _LARGEST_NUMBER else 0
 
 
 def _last_metrics(file: Path) -> dict[str, Any]:

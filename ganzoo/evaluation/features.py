@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ Batches = Iterable[Labelled]
 
 BATCH: Final = 64
 """Images that the extractor sees at once, however they arrive: so a result depends on the images alone, to the bit."""
+NO_CLASSES: Final = (
+    "This extractor has no classes, so the scores that need them cannot be computed with it: choose another with "
+    "--features, or leave them out."
+)
 _WORTH_KEEPING: Final = 0.5
 """Seconds that a chunk must have taken to be written to the cache."""
 _IN_MEMORY: Final = 64 * 2**20
@@ -105,10 +110,7 @@ def extract(
     if total < 1:
         raise UsageError("An evaluation needs at least one image; raise --samples.")
     if "logits" in keep and extractor.num_classes is None:
-        raise UsageError(
-            "This extractor has no classes, so the scores that need them cannot be computed with it: choose another "
-            "with --features, or leave them out."
-        )
+        raise UsageError(NO_CLASSES)
     target = torch.device(device)
     keys = [] if keys is None else keys
     shards = shards or Shards()
@@ -169,28 +171,30 @@ def extract_known(
             everything that was done to them (split, size, preprocessing).
         cache: where the result is kept, and until it is there, its chunks.
     """
-    key = cache_key(
-        data=dict(data),
-        extractor=extractor.digest,
-        count=total,
-        keep=sorted(keep),
-        dtype="float32",
-        batch=BATCH,
-        device=torch.device(device).type,
-    )
+
+    def key_of(kept: Collection[Keep]) -> str:
+        return cache_key(
+            data=dict(data),
+            extractor=extractor.digest,
+            count=total,
+            keep=sorted(kept),
+            dtype="float32",
+            batch=BATCH,
+            device=torch.device(device).type,
+        )
+
     shards = shards or Shards()
-    found = cache.load("set", key) if shards.leads else None
+    kept = (cache.load("set", key_of(each)) for each in _at_least(keep)) if shards.leads else ()
+    found = next((each for each in kept if each is not None), None)
     if shards.first(lambda: found is not None):
         found = found or {}
         state = {name.removeprefix("moments."): value for name, value in found.items() if name.startswith("moments.")}
         if on_progress is not None:
             on_progress(total, total)
-        return FeatureSet(
-            total,
-            extractor.digest,
-            Moments.from_state(state) if state else None,
-            *(found.get(name) for name in ("features", "logits", "labels")),
-        )
+        moments = Moments.from_state(state) if state and "moments" in keep else None
+        features = found.get("features") if "features" in keep or ("moments" in keep and moments is None) else None
+        logits = found.get("logits") if "logits" in keep else None
+        return FeatureSet(total, extractor.digest, moments, features, logits, found.get("labels"))
     keys: list[str] = []
     made = extract(
         batches,
@@ -208,9 +212,16 @@ def extract_known(
     tensors = {} if made.moments is None else {f"moments.{k}": v for k, v in made.moments.state_dict().items()}
     rest = {"features": made.features, "logits": made.logits, "labels": made.labels}
     tensors |= {name: tensor for name, tensor in rest.items() if tensor is not None}
-    if cache.store("set", key, tensors):
+    if cache.store("set", key_of(keep), tensors):
         cache.forget("chunk", keys)
     return made
+
+
+def _at_least(keep: Collection[Keep]) -> Iterator[set[Keep]]:
+    """What is kept itself, then whatever has that and more: what is asked of a set is then in it, to the bit."""
+    rest = sorted(set(get_args(Keep)).difference(keep))
+    for more in range(len(rest) + 1):
+        yield from ({*keep, *others} for others in combinations(rest, more))
 
 
 def _chunk(images: Tensor, extractor: Extractor, device: torch.device, cache: FeatureCache | None) -> Piece:
@@ -290,30 +301,29 @@ def in_chunks(batches: Batches, total: int) -> Iterator[Labelled]:
         waiting.append((images[:room], None if labels is None else labels[:room]))
         held += len(waiting[-1][0])
         taken += len(waiting[-1][0])
-        while held >= CHUNK:
-            chunk, waiting = _split(waiting)
-            held -= CHUNK
-            yield chunk
+        if held >= CHUNK:
+            joined, known = _joined(waiting)
+            held %= CHUNK
+            for start in range(0, len(joined) - held, CHUNK):
+                part = slice(start, start + CHUNK)
+                yield joined[part], None if known is None else known[part]
+            part = slice(len(joined) - held, None)
+            waiting = [(joined[part], None if known is None else known[part])] if held else []
         if taken == total:
             break
     if held:
-        yield _split(waiting)[0]
+        yield _joined(waiting)
 
 
-def _split(
-    waiting: list[Labelled],
-) -> tuple[Labelled, list[Labelled]]:
-    """The first chunk of what waits, and the rest."""
+def _joined(waiting: list[Labelled]) -> Labelled:
+    """What waits, as one batch; it has labels if all of it has."""
     shapes = {tuple(images.shape[1:]) for images, _ in waiting}
     if len(shapes) > 1:
         raise GanzooError(f"All images of a set have one size, and these have {sorted(shapes)}.")
-    images = torch.cat([images for images, _ in waiting])
+    if len(waiting) == 1:
+        return waiting[0]  # not copied: it may be large
     known = [labels for _, labels in waiting if labels is not None]
-    labels = torch.cat(known) if len(known) == len(waiting) else None
-    rest = images[CHUNK:]
-    return (images[:CHUNK], None if labels is None else labels[:CHUNK]), (
-        [(rest, None if labels is None else labels[CHUNK:])] if len(rest) else []
-    )
+    return torch.cat([images for images, _ in waiting]), torch.cat(known) if len(known) == len(waiting) else None
 
 
 def _buffer(rows: int, columns: int) -> Tensor:

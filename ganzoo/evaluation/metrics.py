@@ -18,7 +18,7 @@ from ganzoo.backends import torch_fidelity
 from ganzoo.errors import UsageError
 from ganzoo.evaluation.features import FeatureSet, Keep
 from ganzoo.evaluation.result import Score
-from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance
+from ganzoo.evaluation.statistics import Gaussian, fid_infinity, frechet_distance, smallest_size
 
 Need = Literal[
     "moments", "features", "logits", "labels", "points", "reference", "reference-features", "classes", "centres"
@@ -35,12 +35,14 @@ SMALL: Final = 2048
 """Fewer samples than this make FID mostly bias, whatever the extractor."""
 KID_SUBSET: Final = 1000
 _KID_SUBSETS: Final = 100
-_KID_LEAST: Final = 10
-_FID_LEAST: Final = 2
-_IS_SPLITS: Final = 10
+KID_LEAST: Final = 10
+FID_LEAST: Final = 2
+IS_SPLITS: Final = 10
 _IS_PER_CLASS: Final = 40
 """Samples for each class below which the inception score is said to be biased; 50,000 for 1,008 are customary."""
-_NEIGHBOURS: Final = 3
+_LEAST_LIKELY: Final = -700.0
+"""The logarithm of a likelihood that float64 still has; that of the likeliest class is 0."""
+NEIGHBOURS: Final = 3
 _UNEVEN: Final = 2
 """Times as often as the rarest class that the most frequent one occurs from which on that is said."""
 _MORE: Final = "take more, or name other scores with --metric"
@@ -141,6 +143,7 @@ class Metric:
         default: whether it is computed when nothing is asked for and what it needs is there.
         compute: the scores, for what there is.
         summary: one sentence for people.
+        least: of fewer samples it refuses to be computed, on each side if it compares two.
     """
 
     name: str
@@ -148,6 +151,7 @@ class Metric:
     default: bool
     compute: Compute
     summary: str = ""
+    least: int = 1
 
 
 def label(word: str, extractor: str, customary: str = INCEPTION) -> str:
@@ -159,8 +163,8 @@ def fid(evidence: Evidence) -> tuple[Score, ...]:
     """Fréchet distance, and its extrapolation where asked for."""
     fake = evidence.scored()
     for few, whose in ((fake, "samples to score"), (evidence.real, "real samples")):
-        if isinstance(few, FeatureSet) and few.count < _FID_LEAST:
-            raise UsageError(f"FID needs at least {_FID_LEAST} {whose}, and there is {few.count}: {_MORE}.")
+        if isinstance(few, FeatureSet) and few.count < FID_LEAST:
+            raise UsageError(f"FID needs at least {FID_LEAST} {whose}, and there is {few.count}: {_MORE}.")
     real = evidence.reference()
     distance = frechet_distance(fake.gaussian(), real)
     notes = "; ".join(filter(None, (bias_note(fake.count, real), evidence.uneven())))
@@ -171,6 +175,9 @@ def fid(evidence: Evidence) -> tuple[Score, ...]:
             raise UsageError("The statistics of the reference come from another extractor than the features.")
         value = fid_infinity(fake.features, real, seed=evidence.seed)
         note = "extrapolated over the number of samples; the bias of the reference stays"
+        least, dim = smallest_size(*fake.features.shape), fake.features.shape[1]
+        if least <= dim:
+            note = f"{note}; biased downwards: it begins at {least:,} samples, no more than the {dim:,} features"
         scores.append(_fid("fid-infinity", "FID-infinity", value, evidence, note))
     return tuple(scores)
 
@@ -196,8 +203,8 @@ def kid(evidence: Evidence) -> tuple[Score, ...]:
     """Kernel distance, the mean over subsets."""
     fake, real = evidence.pair("KID")
     fewest = min(len(fake), len(real))
-    if fewest < _KID_LEAST:
-        raise UsageError(f"KID needs at least {_KID_LEAST} samples on each side, and there are {fewest}: {_MORE}.")
+    if fewest < KID_LEAST:
+        raise UsageError(f"KID needs at least {KID_LEAST} samples on each side, and there are {fewest}: {_MORE}.")
     size, note = evidence.kid_subset, ""
     if size > fewest:
         size = max(fewest // 2, 2)
@@ -214,13 +221,16 @@ def isc(evidence: Evidence) -> tuple[Score, ...]:
     logits = evidence.scored().logits
     if logits is None:
         raise UsageError(f"The inception score needs class scores, which the extractor {evidence.extractor} has not.")
-    if len(logits) < _IS_SPLITS:
+    if len(logits) < IS_SPLITS:
         raise UsageError(
-            f"The inception score needs at least {_IS_SPLITS} samples, and there are {len(logits)}: {_MORE}."
+            f"The inception score needs at least {IS_SPLITS} samples, and there are {len(logits)}: {_MORE}."
         )
-    found = _module("metric_isc").isc_features_to_metric(logits, _IS_SPLITS, True, evidence.seed)
+    # Classes of no likelihood at all would be multiplied by a logarithm of zero there. Below e^-700 they are nothing.
+    likely = logits.double()
+    likely = (likely - likely.max(dim=1, keepdim=True).values).clamp(min=_LEAST_LIKELY)
+    found = _module("metric_isc").isc_features_to_metric(likely, IS_SPLITS, True, evidence.seed)
     mean, std = found["inception_score_mean"], found["inception_score_std"]
-    size, note = len(logits) // _IS_SPLITS, ""
+    size, note = len(logits) // IS_SPLITS, ""
     if len(logits) < _IS_PER_CLASS * logits.shape[1]:
         note = f"biased downwards: {size:,} sample{'s' * (size > 1)} in a split, {logits.shape[1]:,} classes"
     return (Score("isc", label("IS", evidence.extractor), mean, "higher", std, evidence.note(note)),)
@@ -230,12 +240,12 @@ def prc(evidence: Evidence) -> tuple[Score, ...]:
     """Precision, recall and their harmonic mean, by the third nearest neighbours."""
     fake, real = evidence.pair("Precision and recall")
     fewest = min(len(fake), len(real))
-    if fewest <= _NEIGHBOURS:
+    if fewest <= NEIGHBOURS:
         raise UsageError(
-            f"Precision and recall need more than {_NEIGHBOURS} samples on each side, and there are {fewest}: {_MORE}."
+            f"Precision and recall need more than {NEIGHBOURS} samples on each side, and there are {fewest}: {_MORE}."
         )
     found = _module("metric_prc").prc_features_to_metric(
-        fake, real, prc_neighborhood=_NEIGHBOURS, prc_batch_size=_BLOCK, save_cpu_ram=True, verbose=False
+        fake, real, prc_neighborhood=NEIGHBOURS, prc_batch_size=_BLOCK, save_cpu_ram=True, verbose=False
     )
     note = "" if len(fake) == len(real) else f"{len(fake):,} samples against {len(real):,}: compare equal numbers"
     names = {"precision": "Precision", "recall": "Recall", "f_score": "F-score"}

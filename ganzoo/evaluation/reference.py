@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from ganzoo.data import Dataset, GaussianMixture
 from ganzoo.data.naming import reference_settings
 from ganzoo.data.pixels import from_unit
 from ganzoo.data.stream import in_turn
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, quoted
 from ganzoo.evaluation.shards import CHUNK
-from ganzoo.evaluation.subjects import Pictures, Samples, Subject, open_real, part_of
+from ganzoo.evaluation.subjects import Outline, Pictures, Samples, Subject, open_real, part_of
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.options import options_of
 from ganzoo.registry import build, registry
@@ -82,7 +82,9 @@ class Reference:
         return found.digest + part, None if labels is None else labels.cpu()
 
 
-def open_reference(against: str | None, subject: Subject, root: Path | None = None) -> Reference | None:
+def open_reference(
+    against: str | None, subject: Subject, root: Path | None = None, *, read: bool = True
+) -> Reference | None:
     """The data to compare ``subject`` with.
 
     Args:
@@ -90,6 +92,7 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
             was made from unless given.
         subject: tells the size of the images.
         root: folder in which to look for data sets first.
+        read: whether a data set of images is read; else the reference has no samples, and knows how they would be.
 
     Returns:
         None if nothing was asked for and nobody knows.
@@ -117,7 +120,17 @@ def open_reference(against: str | None, subject: Subject, root: Path | None = No
     spec = choice.component.spec(choice.config)
     title = _title(choice)
     _check(spec, subject.spec, title)
-    return Reference(title, build(choice, spec).to("cpu"), choice.component.extractor)
+    found = build(choice, spec).to("cpu") if read or not spec.is_image else Outline(spec, {})
+    return Reference(title, found, choice.component.extractor)
+
+
+def customary(subject: Subject) -> str | None:
+    """Name of the feature network that suits what ``subject`` was made from, be it here or not; None if none does."""
+    if subject.data is None:
+        return None
+    with suppress(UsageError):  # the data set of a plugin that is not here
+        return registry().get("dataset", str(subject.data["name"])).component.extractor
+    return None
 
 
 def reference_of(choice: Choice, dataset: Dataset) -> Reference:
@@ -142,7 +155,7 @@ def _resized(found: Subject, wanted: Spec, against: str) -> str:
     if not isinstance(found, Pictures) or not wanted.is_image or wanted.shape[1] != wanted.shape[2]:
         return ""
     size = wanted.shape[1]
-    source, copy = shlex.quote(against), shlex.quote(f"{Path(against).resolve().stem}-{size}")
+    source, copy = quoted(against), quoted(f"{Path(against).resolve().stem}-{size}")
     return f", such as the copy that 'ganzoo data prepare {source} {copy} --size {size}' makes"
 
 

@@ -76,8 +76,11 @@ class Result:
         raise KeyError(name)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values; a score that is infinite is null there."""
-        scores = [asdict(score) | {"value": plain(score.value)} for score in self.scores]
+        """As plain JSON values; a score or a deviation that is infinite is null there."""
+        scores = [
+            asdict(score) | {"value": plain(score.value), "std": None if score.std is None else plain(score.std)}
+            for score in self.scores
+        ]
         return {"format": FORMAT, **asdict(self), "scores": scores}
 
     @classmethod

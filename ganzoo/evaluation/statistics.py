@@ -191,21 +191,28 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return _distance(a, b)
 
 
+def smallest_size(count: int, dim: int) -> int:
+    """The fewest samples to extrapolate from: a tenth of N, or F, if that is more and at most half of N.
+
+    Up to F the distance is no line over 1/n: the extrapolation comes out too low, even negative.
+    """
+    return max(2, count // 10, min(dim, count // 2))
+
+
 def fid_infinity(features: Tensor, reference: Gaussian, *, sizes: int = _SIZES, seed: int = 2020) -> float:
     """The distance that infinitely many samples would have, by the line through distances over 1/n (arXiv:1911.07023).
 
     Args:
         features: ``[N, F]`` of what is scored.
         reference: what it is compared with; its own bias stays.
-        sizes: how many sample counts to fit, spaced evenly between a tenth of N (F, if that is more and at most half
-            of N) and N.
+        sizes: how many sample counts to fit, spaced evenly between :func:`smallest_size` and N.
         seed: of the samples that are taken each time.
 
     Raises:
         UsageError: there are too few samples for so many sizes.
     """
     count, dim = features.shape
-    least = max(2, count // 10, min(dim, count // 2))
+    least = smallest_size(count, dim)
     counts = sorted({round(least + (count - least) * step / max(sizes - 1, 1)) for step in range(sizes)})
     if sizes < 2 or len(counts) < sizes:
         raise UsageError(

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from ganzoo.data.files import at_home
 from ganzoo.data.npz import ArrayHeader, array_header, array_names
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.evaluation.statistics import Gaussian
@@ -60,7 +61,7 @@ def read_statistics(path: Path) -> Gaussian:
         UsageError: it is no such file.
         GanzooError: its numbers are damaged.
     """
-    path = path.expanduser()
+    path = at_home(path)
     if not path.is_file():
         raise MissingError(f"There is no file {path} of statistics; write one with --save-stats.")
     try:

@@ -6,17 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganzoo.api import CONDITIONAL, Plan, Spec
-from ganzoo.data.files import is_copy, list_images
+from ganzoo.data.files import at_home, is_copy, list_images
 from ganzoo.data.images import common_shape, decode_images
 from ganzoo.data.pixels import from_unit
 from ganzoo.errors import GanzooError, MissingError, UsageError
 from ganzoo.evaluation.compare import SWEEP
+from ganzoo.evaluation.shards import CHUNK
 from ganzoo.files import sha256
 from ganzoo.nn import Generator
 from ganzoo.nn.bundle import derive_seed
@@ -29,8 +30,6 @@ Samples = Iterator[tuple[Tensor, Tensor | None]]
 """Batches of images ``[B, C, H, W]`` uint8 or points ``[B, D]`` float32 on the CPU, with the labels ``[B]`` or None."""
 
 Critic = Callable[[Tensor], Tensor]
-
-_CHUNK: Final = 2048
 
 
 def part_of(n: int, length: int) -> Tensor:
@@ -123,11 +122,18 @@ class Network(Subject):
         return mean_over_classes
 
 
-class Pictures(Subject):
-    """The images of a folder or of a zip, as they are, decoded a part at a time."""
+class Outline(Subject):
+    """Samples of which no more is known than what one is: they are not there yet, or not read."""
 
-    def __init__(self, path: Path) -> None:
-        self.files = list_images(path)
+    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
+        raise NotImplementedError
+
+
+class Pictures(Subject):
+    """The images of a folder or of a zip, as they are, decoded a part at a time; their folders may be classes."""
+
+    def __init__(self, path: Path, *, labels: bool = True) -> None:
+        self.files = list_images(path, labels=labels)
         shape = common_shape(self.files)
         super().__init__(Spec(shape, len(self.files.classes) or None), {"path": str(path), "kind": "images"})
         self.count = len(self.files)
@@ -162,9 +168,9 @@ class Arrays(Subject):
 
 
 def _parts(n: int, length: int, only: Tensor | None) -> Iterator[Tensor]:
-    """The numbers of ``n`` of ``length`` samples, a few at a time; of these only those at the places ``only``."""
+    """The numbers of ``n`` of ``length`` samples, a chunk at a time; of these only those at the places ``only``."""
     which = part_of(n, length)
-    yield from torch.split(which if only is None else which[only], _CHUNK)
+    yield from torch.split(which if only is None else which[only], CHUNK)
 
 
 def open_subject(
@@ -184,17 +190,17 @@ def open_subject(
         UsageError: what is there cannot be evaluated.
         GanzooError: it is damaged.
     """
-    path = Path(path).expanduser()
+    path = at_home(Path(path))
     if not path.exists():
         raise MissingError(f"There is no run, export, folder or file of images at {path}.")
-    if (path / CONFIG).is_file():
+    if (path / CONFIG).is_file() and not _is_strangers(path / CONFIG):
         return open_network(path, ema=ema, best=best, device=device, say=say)
     if _is_ours(path / SWEEP):
         raise UsageError(f"{path} is a sweep, which has many runs: name one of them, a folder in it.")
     if is_copy(path):
         return Arrays(path)
     if path.is_dir() or path.suffix.lower() == ".zip":
-        return Pictures(path)
+        return Pictures(path, labels=False)  # nobody asked for their classes, in whatever folders they lie
     if path.suffix.lower() == ".npz":
         return Arrays(path)
     raise UsageError(f"{path} is no run, export, folder, .zip or .npz, so there is nothing to evaluate.")
@@ -206,7 +212,7 @@ def open_real(path: Path) -> Subject:
     Raises:
         UsageError: there is no such data; or it is what ganzoo made, whose pictures are previews of samples.
     """
-    path = path.expanduser()
+    path = at_home(path)
     for file, kind in ((CONFIG, "a run or an export"), (SWEEP, "a sweep")):
         if _is_ours(path / file):
             raise UsageError(
@@ -219,8 +225,19 @@ def open_real(path: Path) -> Subject:
 def _is_ours(file: Path) -> bool:
     """Whether a file of settings says that ganzoo wrote it; people have some of that name beside their images."""
     with suppress(OSError, ValueError):
-        return str(read_table(file).get("format")).startswith("ganzoo-")
+        return _made_by_ganzoo(file)
     return False
+
+
+def _is_strangers(file: Path) -> bool:
+    """Whether a file of settings can be read and does not say so; a damaged one may be ours."""
+    with suppress(OSError, ValueError):
+        return not _made_by_ganzoo(file)
+    return False
+
+
+def _made_by_ganzoo(file: Path) -> bool:
+    return str(read_table(file).get("format")).startswith("ganzoo-")
 
 
 def open_network(path: Path, *, ema: bool, best: bool, device: torch.device | str, say: Say) -> Network:

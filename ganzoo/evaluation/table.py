@@ -8,14 +8,21 @@ from typing import Final
 
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.evaluation.counting import check_classes, count_classes, count_modes
-from ganzoo.evaluation.metrics import Metric, fid, isc, kid, prc
+from ganzoo.evaluation.metrics import FID_LEAST, IS_SPLITS, KID_LEAST, NEIGHBOURS, Metric, fid, isc, kid, prc
 
 _ROWS: Final = (
-    Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features."),
-    Metric("kid", frozenset({"features", "reference-features"}), True, kid, "Kernel distance of features."),
-    Metric("isc", frozenset({"logits"}), True, isc, "Inception score: how sure and how varied the classes are."),
+    Metric("fid", frozenset({"moments", "reference"}), True, fid, "Fréchet distance of features.", FID_LEAST),
+    Metric("kid", frozenset({"features", "reference-features"}), True, kid, "Kernel distance of features.", KID_LEAST),
     Metric(
-        "prc", frozenset({"features", "reference-features"}), False, prc, "Precision and recall by nearest neighbours."
+        "isc", frozenset({"logits"}), True, isc, "Inception score: how sure and how varied the classes are.", IS_SPLITS
+    ),
+    Metric(
+        "prc",
+        frozenset({"features", "reference-features"}),
+        False,
+        prc,
+        "Precision and recall by nearest neighbours.",
+        NEIGHBOURS + 1,
     ),
     Metric("classes", frozenset({"logits", "classes"}), True, count_classes, "Classes drawn, and how evenly."),
     Metric("accuracy", frozenset({"logits", "classes", "labels"}), True, check_classes, "Classes drawn as asked for."),

@@ -12,6 +12,7 @@ from ganzoo.nn import Extractor, Features
 from ganzoo_fidelity import DiscriminatorConfig
 
 _VERSION = "bicubic, antialiased; grey repeated, colour by ITU-R 601"
+_CHANNELS = (1, 3)
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -21,7 +22,8 @@ class DiscriminatorFeatures(Extractor):
     Images are brought to the size and the channels that it was trained on.
 
     Raises:
-        UsageError: no run is named, it was trained on points, or its discriminator cannot do without labels.
+        UsageError: no run is named, it was trained on points or on images of other channels, or its discriminator
+            cannot do without labels.
         MissingError: there is no such run, or its export holds no discriminator.
     """
 
@@ -31,7 +33,7 @@ class DiscriminatorFeatures(Extractor):
             raise UsageError(
                 "The extractor 'discriminator' needs a run whose discriminator it is: --features.run FOLDER."
             )
-        if not spec.is_image or spec.shape[0] not in (1, 3):
+        if not spec.is_image or spec.shape[0] not in _CHANNELS:
             raise UsageError(
                 f"The extractor 'discriminator' sees grey or coloured images, not samples of {spec.shape}."
             )
@@ -39,6 +41,11 @@ class DiscriminatorFeatures(Extractor):
         self.shape = self.network.spec.shape
         if not self.network.spec.is_image:
             raise UsageError(f"The discriminator of {config.run} judges points, so it cannot see images.")
+        if self.shape[0] not in _CHANNELS:
+            raise UsageError(
+                f"The discriminator of {config.run} judges images of {self.shape[0]} channels, so it cannot see grey "
+                "or coloured ones; name another run."
+            )
         self.digest = weights_digest(
             self.network.state_dict(), type(self.network).__qualname__, str(self.shape), _VERSION
         )
