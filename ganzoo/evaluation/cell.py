@@ -40,13 +40,12 @@ _ARGUMENTS: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
 """What a request may say -> whether a value fits, and which ones do."""
 
 
-def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig], *, rehearsed: bool = False) -> None:
+def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig]) -> None:
     """Refuse at once an evaluation that could only fail after the training.
 
     Args:
         request: arguments of the evaluation, maybe from a stranger's file; None for no evaluation.
         configs: of the runs that it is for.
-        rehearsed: whether to look for what it needs, too: weights, which may be downloaded, and real data.
 
     Raises:
         UsageError: there is no such argument, metric, extractor or data set, or it does not fit a run.
@@ -75,7 +74,7 @@ def check_request(request: Mapping[str, Any] | None, configs: Iterable[RunConfig
         _check_run(config, metrics, features="features" in request)
         uses_labels = config.plan().has(CONDITIONAL, "gen")
         unlike.setdefault((config.data.id, repr(config.data.config), uses_labels), config)
-    if unlike and rehearsed:
+    if unlike:
         from ganzoo.evaluation.rehearsal import rehearse  # it imports torch
 
         for config in unlike.values():
