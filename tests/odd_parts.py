@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from sound_parts import Critic, Net
 from torch import Tensor, nn
 
-from ganzoo.api import Component, Kind, Spec, hookimpl
+from ganzoo.api import NO_DOUBLE_BACKWARD, Component, Kind, Spec, hookimpl
 from ganzoo.nn import Discriminator, Loss, Regularizer, Stream, Trainer
 
 
@@ -285,3 +285,4 @@ def ganzoo_components() -> Iterator[Component]:
     for kind, some in (*kinds, ("discriminator", critics)):
         for made in some:
             yield Component(kind, made.__name__.lower(), f"odd_parts:{made.__name__}")
+    yield Component("discriminator", "once", "odd_parts:Turned", traits=(NO_DOUBLE_BACKWARD,))

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from installing import installed
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam, Optimizer
 
 from ganzoo.api import Spec
+from ganzoo.config import Layer, resolve
 from ganzoo.nn import Batch, Bundle, Noise, Precision, Trainer
 from ganzoo.registry import create
+from ganzoo.testing import noise, take_steps
 
 CPU = torch.device("cpu")
 SPEC = Spec((1, 16, 16), 3)
@@ -144,3 +147,15 @@ def test_graphs_are_built_only_where_they_are_used(loss: str, drawn: list[bool])
     assert made == drawn
     assert seen[:6] == [False] * 6, "the critic's own steps see detached fakes"
     assert seen[6], "the generator's step does not"
+
+
+@pytest.mark.parametrize("trainer", ["alternating", "unrolled"])
+def test_further_terms_of_the_generator_are_metrics_too(trainer: str) -> None:
+    chosen = {"gen": "mlp", "disc": "mlp", "data": "digits", "data.size": 8, "run.batch_size": 4, "trainer": trainer}
+    with installed("particular_parts"):
+        config = resolve([Layer("test", chosen | {"loss": "classes"})])
+        (metrics,) = take_steps(config, 1, dataset=noise(config.spec()))[1]
+        plain = take_steps(resolve([Layer("test", chosen | {"loss": "minimax"})]), 1, dataset=noise(config.spec()))[1]
+    assert set(metrics) == {"loss_d", "loss_g", "d_real", "d_fake", "classes", "contrast"}
+    assert 0 < metrics["contrast"] < 1
+    assert set(plain[0]) == {"loss_d", "loss_g", "d_real", "d_fake"}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from installing import installed
 from torch import Tensor, nn
 
 from ganzoo.api import Component, Spec
@@ -148,6 +149,20 @@ def test_a_failure_is_a_verdict_with_its_reason(with_mine: Callable[[Entry], Ent
     assert found.sentence.startswith("failed: NotImplementedError: The operator 'aten::x' is not implemented")
     assert "does not import" in check(with_mine(entry("generator", "Missing")), CPU).sentence
     assert check(with_mine(entry("regularizer", "NoPenalty")), CPU).verdict == "left out"
+
+
+def test_a_component_is_tried_with_what_its_own_rules_allow() -> None:
+    with installed("particular_parts"):
+        assert check(registry().get("generator", "black"), CPU).verdict == "agrees"
+        refused = check(registry().get("loss", "never"), CPU)
+    assert refused.sentence == "left out: its own rules refuse all samples that are tried"
+
+
+def test_attention_is_differentiated_twice() -> None:
+    with installed("odd_parts"):
+        found = check(registry().get("discriminator", "attentive"), CPU)
+    assert found.verdict == "agrees", found.sentence
+    assert "twice" in found.errors
 
 
 def test_random_numbers_are_the_same_whatever_the_precision() -> None:

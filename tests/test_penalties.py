@@ -133,12 +133,14 @@ def test_interpolates_lie_on_the_segment_with_one_share_for_each_sample() -> Non
 
 
 def test_dragan_looks_around_the_reals_on_one_side() -> None:
-    real = samples(1)
+    real = samples(1, 4000)
     critic = Watched(lambda x: x.flatten(1).sum(1))
-    dragan_penalty(look(critic, real, samples(2)))
-    delta = (critic.asked[-1] - real) / (0.5 * real.std(correction=0))
+    dragan_penalty(look(critic, real, real))
+    delta = ((critic.asked[-1] - real) / (0.5 * real.std(correction=0))).flatten(1)
     assert ((delta >= 0) & (delta <= 1)).all()
     assert len(set(delta.flatten().tolist())) > 0.9 * delta.numel()
+    assert delta.mean().item() == pytest.approx(0.25, abs=0.01), "a product of two uniform numbers"
+    assert delta.mean(1).std().item() == pytest.approx(0.5 * 12**-0.5, abs=0.02), "one of them for a whole sample"
 
 
 @pytest.mark.parametrize("shared", [False, True])

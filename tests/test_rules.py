@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from installing import installed
 
 from ganzoo.api import CONDITIONAL, MIXES_SAMPLES, Spec
 from ganzoo.config import COMMAND_LINE, Layer, RunConfig, resolve
@@ -85,10 +86,16 @@ def test_one_halving_has_no_batch_norm_to_refuse() -> None:
 
 
 def test_a_critic_that_is_differentiable_once_is_refused() -> None:
-    (sentence,) = sentences(LABELLED, disc="torchvision", disc__model="vit_b_16", loss="wgan-gp")
-    assert "torchvision cannot have a gradient penalty" in sentence
-    assert "twice" in sentence
-    assert sentences(LABELLED, disc="torchvision", disc__model="vit_b_16", loss="ns") == []
+    with installed("odd_parts"):
+        (sentence,) = sentences(LABELLED, disc="once", loss="wgan-gp")
+        assert "once cannot have a gradient penalty" in sentence
+        assert "twice" in sentence
+        assert sentences(LABELLED, disc="once", loss="ns") == []
+
+
+def test_attention_of_torchvision_may_have_a_penalty() -> None:
+    assert sentences(LABELLED, disc="torchvision", disc__model="vit_b_16", loss="wgan-gp") == []
+    assert sentences(LABELLED, disc="torchvision", disc__model="vit_b_16", trainer="unrolled") == []
 
 
 def test_torchvision_loses_its_batch_norm_to_a_penalty_too() -> None:
@@ -160,6 +167,13 @@ def test_recipes_of_the_papers(loss: str, name: str, lr: float, betas: tuple[flo
         assert (side.name, side.lr, side.betas) == (name, lr, betas)
     assert config.trainer.config.critic_steps == critic_steps
     assert config.run.batch_size == 64
+
+
+def test_dragan_brings_the_optimisers_of_its_experiments() -> None:
+    config = configured(loss="ns", gen="dcgan", disc="dcgan", reg="dragan")
+    for side in (config.gen_optim, config.disc_optim):
+        assert (side.name, side.lr, side.betas) == ("adam", 1e-4, (0.5, 0.999))
+    assert configured(reg="dragan", optim__lr="0.0003").gen_optim.lr == 3e-4
 
 
 def test_the_command_line_wins_over_recipes() -> None:

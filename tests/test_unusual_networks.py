@@ -12,12 +12,17 @@ import torch
 from installing import installed
 
 import ganzoo
+from ganzoo.api import MIXES_SAMPLES
 from ganzoo.config import Layer, resolve
 from ganzoo.errors import UsageError
-from ganzoo.nn.traits import mixes_samples
+from ganzoo.nn import Batch
+from ganzoo.nn.objectives import learned
+from ganzoo.nn.traits import dependence, mixes_samples, observed_traits
 from ganzoo.registry import create
+from ganzoo.testing import take_steps
 from ganzoo.training import checkpoint
 from ganzoo.training.run import Run
+from ganzoo.training.vitals import Examiner
 
 SMALL: dict[str, Any] = {"data": "ring", "disc": "mlp", "batch_size": 8, "samples": 4, "cond": "off"}
 
@@ -69,6 +74,44 @@ def test_a_critic_that_mixes_by_numbers_alone_is_found_out(tmp_path: Path) -> No
     assert "its logits depend on other samples" in said["reason"]
     with pytest.raises(UsageError, match="discriminator centred, which mixes the samples of a batch, cannot have a"):
         train(tmp_path, "no", gen="mlp", disc="centred", loss="wgan-gp", steps=1)
+
+
+def test_a_batch_norm_that_is_kept_in_evaluation_mixes_nothing(tmp_path: Path) -> None:
+    spec = ganzoo.Spec((2,))
+    settled = create("discriminator", "settled", spec)
+    for mode in (True, False):
+        assert not observed_traits(settled.train(mode))
+        assert settled.training is mode
+        assert not settled.backbone[1].training
+        whole = create("discriminator", "mlp", spec, norm="batch").train(mode)
+        assert observed_traits(whole) == {MIXES_SAMPLES}, "one that is looked at in evaluation is not frozen"
+        assert {layer.training for layer in whole.modules()} == {mode}
+    train(tmp_path, "it", gen="mlp", disc="settled", loss="wgan-gp", steps=1)
+    with pytest.raises(UsageError, match="cannot have a gradient penalty"):
+        train(tmp_path, "no", gen="mlp", disc="unsettled", loss="wgan-gp", steps=1)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"trainer": "unrolled", "trainer__steps": 2}], ids=["alternating", "unrolled"]
+)
+def test_what_a_critic_does_not_learn_is_not_clipped(settings: dict[str, Any], tmp_path: Path) -> None:
+    given = {"gen": "mlp", "disc": "picking", "loss": "wgan-clip", "log_every": 1, **settings}
+    before, after = (model(train(tmp_path, str(steps), steps=steps, **given)) for steps in (0, 3))
+    kept = ("disc.order", "disc.backbone.weight", "disc.backbone.bias")
+    assert all(torch.equal(after[name], before[name]) for name in kept)
+    assert after["disc.backbone.weight"].abs().max() > 0.01
+    assert all(value.abs().max() <= 0.01 for name, value in after.items() if name.startswith("disc.main"))
+
+
+def test_the_health_of_a_critic_with_whole_numbers_is_watched(tmp_path: Path) -> None:
+    bundle, _ = take_steps(resolve([Layer("test", SMALL | {"gen": "mlp", "disc": "picking", "loss": "wgan-clip"})]), 1)
+    for value in learned(bundle.disc).values():
+        value.detach().sign_().mul_(0.01)
+    real = Batch(torch.randn(64, 2))
+    vitals = Examiner(bundle, real, bundle.gen.latent(64, torch.Generator().manual_seed(0)), by_class=False).look()
+    assert vitals.at_bound == 1, "of those that are learned"
+    assert vitals.disc_size > 0.01
+    assert dependence(bundle.disc, torch.randn(4, 2), None) == (False, False)
 
 
 def test_unrolled_steps_that_are_computed_again_draw_the_same_numbers(tmp_path: Path) -> None:

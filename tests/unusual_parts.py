@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from sound_parts import Critic, Net
@@ -90,9 +91,54 @@ class Chancy(Critic):
         return super().forward(x, y) * (1 + 0.1 * random.random())
 
 
+class Picking(Critic):
+    """Has whole numbers among its parameters, and a backbone that does not learn."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.order = nn.Parameter(torch.arange(spec.numel).flip(0), requires_grad=False)
+        self.backbone = nn.Linear(spec.numel, spec.numel).requires_grad_(False)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(self.backbone(x.flatten(1)[:, self.order]))
+
+
+class Settled(Critic):
+    """Keeps a backbone with batch norm in evaluation, as pretrained ones are kept."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.backbone = nn.Sequential(nn.Linear(spec.numel, spec.numel), nn.BatchNorm1d(spec.numel))
+        self.backbone.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(self.backbone(x.flatten(1)))
+
+
+class Unsettled(Critic):
+    """Has a batch norm that keeps no statistics, so that it uses those of the batch in evaluation too."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.norm = nn.BatchNorm1d(spec.numel, track_running_stats=False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return super().forward(self.norm(x.flatten(1)))
+
+
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
     for made in (Asking, Orthogonal, Replacing, Counting):
         yield Component("generator", made.__name__.lower(), f"unusual_parts:{made.__name__}")
-    for critic in (Centred, Chancy, Powered):
+    for critic in (Centred, Chancy, Picking, Powered, Settled, Unsettled):
         yield Component("discriminator", critic.__name__.lower(), f"unusual_parts:{critic.__name__}")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
+
+from ganzoo.errors import UsageError, did_you_mean
 
 NormName = Literal["batch", "layer", "instance", "group", "spectral", "none"]
 """Normalisations of a convolutional network. ``batch`` alone mixes the samples of a batch."""
@@ -26,7 +28,12 @@ def norm_layer(name: Norm, channels: int, dims: Literal[1, 2] = 2) -> nn.Module 
             over 32 groups of channels, or as many as divide both.
         channels: size of the feature dimension.
         dims: 2 for maps ``[B, C, H, W]``, 1 for vectors ``[B, C]``.
+
+    Raises:
+        UsageError: there is no such normalisation.
     """
+    if name not in get_args(NormName):
+        raise UsageError(f"There is no normalisation {name!r}.{did_you_mean(str(name), get_args(NormName))}")
     match name:
         case "batch":
             return nn.BatchNorm2d(channels) if dims == 2 else nn.BatchNorm1d(channels)

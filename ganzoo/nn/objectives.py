@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.api import Spec
 from ganzoo.nn.buffers import Loadable
 from ganzoo.nn.contracts import Discriminator
 from ganzoo.nn.critic_pass import CriticPass
+
+
+def learned(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters of a module that are learned, by name: a frozen part, or an order of features, is not."""
+    return {name: value for name, value in module.named_parameters() if value.requires_grad}
 
 
 class Loss(Loadable, ABC):
@@ -84,13 +89,13 @@ class Regularizer(Loadable, ABC):
     def project(self, parameters: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
         """The discriminator's parameters after the constraint, as new tensors; None if it sets none.
 
-        A function of tensors, so that the unrolled trainer can differentiate it.
+        It is given those that are learned. A function of tensors, so that the unrolled trainer can differentiate it.
         """
         return None
 
     @torch.no_grad()
     def after_step(self, disc: Discriminator) -> None:
         """Put the constraint of :meth:`project` on the discriminator, after each of its steps."""
-        parameters = dict(disc.named_parameters())
+        parameters = learned(disc)
         for name, value in (self.project(parameters) or {}).items():
             parameters[name].copy_(value)

@@ -17,6 +17,11 @@ def sample_norms(gradient: Tensor) -> Tensor:
     return norms
 
 
+def _per_sample(x: Tensor) -> tuple[int, ...]:
+    """The shape of one number for each sample, which spreads over its dimensions."""
+    return (len(x), *([1] * (x.dim() - 1)))
+
+
 def gradient_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:
     """Two-sided gradient penalty of WGAN-GP (arXiv:1704.00028, eq. 3), without its weight.
 
@@ -24,8 +29,7 @@ def gradient_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:
     the fakes, which the trainers draw from the reals of the same batch.
     """
     real, fake = critic_pass.real, critic_pass.fake
-    shape = (real.shape[0], *([1] * (real.dim() - 1)))
-    mix = torch.rand(shape, generator=critic_pass.rng, device=real.device)
+    mix = torch.rand(_per_sample(real), generator=critic_pass.rng, device=real.device)
     between = mix * real + (1 - mix) * fake  # 0 <= mix < 1
     gradient = critic_pass.gradient_at(between, critic_pass.fake_labels)
     return (sample_norms(gradient) - target).square().mean()
@@ -34,14 +38,16 @@ def gradient_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:
 def dragan_penalty(critic_pass: CriticPass, target: float = 1.0) -> Tensor:
     """DRAGAN's penalty around the data (arXiv:1705.07215), without its weight.
 
-    ``E (||grad D(x + delta)||_2 - target)^2``, ``delta = 0.5 std(batch) U(0, 1)`` in every dimension, with one
-    standard deviation for the whole batch of all processes, as in the authors' code.
+    ``E (||grad D(x + delta)||_2 - target)^2``, ``delta = alpha 0.5 std(batch) U(0, 1)`` as in the authors' code: one
+    ``alpha ~ U(0, 1)`` per sample, another ``U`` in every dimension, and one standard deviation for the whole batch of
+    all processes.
     """
     real = critic_pass.real.detach()
     noise = torch.rand(real.shape, generator=critic_pass.rng, device=real.device)
+    alpha = torch.rand(_per_sample(real), generator=critic_pass.rng, device=real.device)
     middle = critic_pass.mean(real.mean())
     spread = critic_pass.mean((real - middle).square().mean()).sqrt()
-    gradient = critic_pass.gradient_at(real + 0.5 * spread * noise, critic_pass.real_labels)
+    gradient = critic_pass.gradient_at(real + alpha * 0.5 * spread * noise, critic_pass.real_labels)
     return (sample_norms(gradient) - target).square().mean()
 
 

@@ -19,9 +19,32 @@ _ROUNDING: Final = 1e-3
 
 
 def observed_traits(module: nn.Module) -> frozenset[str]:
-    """``mixes-samples`` if a batch norm with statistics of the batch is among its layers."""
-    mixing = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
+    """``mixes-samples`` if a batch norm with statistics of the batch is among its layers.
+
+    Layers are looked at as they train: one that is frozen stays in evaluation then, as the network's ``train`` tells.
+    """
+    modes = [(layer, layer.training) for layer in module.modules()]
+    module.train()
+    try:
+        mixing = any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) and (layer.training or layer.running_mean is None)
+            for layer in module.modules()
+        )
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
     return frozenset({MIXES_SAMPLES}) if mixing else frozenset()
+
+
+@torch.no_grad()
+def nudge(module: nn.Module, size: float, rng: torch.Generator, *, scale: float = 1.0) -> None:
+    """Move each parameter by numbers of about this size, lest a zero hides what it multiplies, and then scale it.
+
+    Whole numbers, such as an order of features, stay what they are.
+    """
+    for p in module.parameters():
+        if p.is_floating_point() or p.is_complex():
+            p.add_(size * torch.randn(p.shape, generator=rng, dtype=torch.float32).to(p)).mul_(scale)
 
 
 class Dependence(NamedTuple):
@@ -54,9 +77,7 @@ def dependence(critic: nn.Module, x: Tensor, y: Tensor | None) -> Dependence:
         with unchanged_buffers(critic), full_float32(x.device):
             critic = copied(critic)
             rng = torch.Generator().manual_seed(0)
-            with torch.no_grad():
-                for p in critic.parameters():
-                    p.add_(0.1 * torch.randn(p.shape, generator=rng, dtype=torch.float32).to(p))
+            nudge(critic, 0.1, rng)
             others = _reaches(critic, x, y) or any(_values_change(critic.train(mode), x, y) for mode in (True, False))
             return Dependence(others, not others and _place_counts(critic, x, y))
     finally:

@@ -37,7 +37,7 @@ ON_EXAMPLES: Final[dict[str, Promises]] = {
 TRAINED: Final = ("generator", "discriminator", "loss", "regularizer", "trainer", "dataset")
 
 
-def checks_for(kind: str, name: str, *, specs: Sequence[Spec] | None = None, **options: Any) -> list[Check]:
+def checks_for(kind: str, name: str, /, *, specs: Sequence[Spec] | None = None, **options: Any) -> list[Check]:
     """Every promise of one component, for ``pytest.mark.parametrize("check", checks_for(...), ids=str)``.
 
     The lists of several components can be added; as text each check names its component.
@@ -66,7 +66,7 @@ def checks_for(kind: str, name: str, *, specs: Sequence[Spec] | None = None, **o
     return found
 
 
-def check_component(kind: str, name: str, *, specs: Sequence[Spec] | None = None, **options: Any) -> None:
+def check_component(kind: str, name: str, /, *, specs: Sequence[Spec] | None = None, **options: Any) -> None:
     """Make every check of one component; arguments as for :func:`checks_for`.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 
 from ganzoo.api import MIXES_SAMPLES, NO_DOUBLE_BACKWARD, Spec
+from ganzoo.nn.precision import PlainAttention
 from ganzoo.nn.traits import mixes_samples, observed_traits
 from ganzoo.testing.networks import inputs_for, output_of, varied
 from ganzoo.testing.subject import Subject
@@ -57,11 +58,12 @@ def can_be_differentiated_twice(subject: Subject, spec: Spec) -> None:
     network = subject.build(spec)
     x, y = inputs_for(subject, network, spec)
     x.requires_grad_()
-    logits = output_of(network, x, y)
-    weights = torch.ones_like(logits, requires_grad=True)  # else a last layer that refuses would say nothing
     try:
-        (gradient,) = torch.autograd.grad(logits, x, weights, create_graph=True)
-        torch.autograd.backward(gradient.square().sum())
+        with PlainAttention():  # as in a penalty
+            logits = output_of(network, x, y)
+            weights = torch.ones_like(logits, requires_grad=True)  # else a last layer that refuses would say nothing
+            (gradient,) = torch.autograd.grad(logits, x, weights, create_graph=True)
+            torch.autograd.backward(gradient.square().sum())
     except RuntimeError as err:
         subject.expect(
             False,

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ganzoo.api import NEEDS_SAMPLE_GRADIENTS, Spec
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss, Regularizer
+from ganzoo.nn.objectives import learned
 from ganzoo.testing.networks import check_safetensors, equal
-from ganzoo.testing.subject import Subject
+from ganzoo.testing.subject import SPECS, Subject
 from ganzoo.testing.training import Session, noise
 
 POINTS: Final = Spec((2,))
@@ -64,7 +65,7 @@ def _what(value: object) -> str:
 def says_whether_it_uses_reals(subject: Subject) -> None:
     """With ``uses_real`` the generator's term gets the logits of reals, and None otherwise."""
     subject.expect(
-        not uses_real_unsaid(subject.build(POINTS)),
+        not uses_real_unsaid(subject.build(task_of(subject))),
         "looks at the logits of reals in generator(), and gets None",
         "set uses_real = True in its class",
     )
@@ -72,7 +73,7 @@ def says_whether_it_uses_reals(subject: Subject) -> None:
 
 def returns_scalars(subject: Subject) -> None:
     """Both objectives are scalars in the graph of the logits."""
-    loss: Loss = subject.build(POINTS)
+    loss: Loss = subject.build(task_of(subject))
     real, fake = _logits(0.5, 1), _logits(-0.5, 2)
     for name, term in (("discriminator", loss.discriminator(real, fake)), ("generator", _generator(loss, fake, real))):
         subject.expect(is_scalar(term), f"returns from {name}() {_what(term)}, not a scalar", _MEAN)
@@ -86,7 +87,7 @@ def returns_scalars(subject: Subject) -> None:
 
 def pulls_logits_the_right_way(subject: Subject) -> None:
     """The discriminator raises real logits and lowers those of fakes; the generator raises those of fakes."""
-    loss: Loss = subject.build(POINTS)
+    loss: Loss = subject.build(task_of(subject))
     real, fake = _logits(-0.5, 1), _logits(0.5, 2)
     on_real, on_fake = _gradients(loss.discriminator(real, fake), real, fake)
     subject.expect(
@@ -109,7 +110,7 @@ def _gradients(term: Tensor, *wrt: Tensor) -> tuple[Tensor, ...]:
 
 def stays_finite_for_huge_logits(subject: Subject) -> None:
     """Values and gradients are finite for logits as large as an unbounded critic gives."""
-    loss: Loss = subject.build(POINTS)
+    loss: Loss = subject.build(task_of(subject))
     for a in (-_HUGE, 0.0, _HUGE):
         for b in (-_HUGE, 0.0, _HUGE):
             real, fake = (torch.full((_BATCH,), value).requires_grad_() for value in (a, b))
@@ -128,7 +129,7 @@ def stays_finite_for_huge_logits(subject: Subject) -> None:
 
 def is_zero_sum_as_declared(subject: Subject) -> None:
     """With ``zero_sum`` the generator's gradient is minus the discriminator's."""
-    loss: Loss = subject.build(POINTS)
+    loss: Loss = subject.build(task_of(subject))
     if not loss.zero_sum:
         return
     real, fake = _logits(0.3, 1), _logits(-0.2, 2)
@@ -143,7 +144,7 @@ def is_zero_sum_as_declared(subject: Subject) -> None:
 
 def keeps_its_state(subject: Subject) -> None:
     """Parameters and buffers are built from the seed and survive a safetensors file."""
-    first, second, fresh = (subject.build(IMAGES, seed) for seed in (0, 0, 1))
+    first, second, fresh = (subject.build(task_of(subject), seed) for seed in (0, 0, 1))
     subject.expect(
         equal(first.state_dict(), second.state_dict()),
         "has other initial values for the same seed",
@@ -152,10 +153,21 @@ def keeps_its_state(subject: Subject) -> None:
     check_safetensors(subject, first, fresh)
 
 
+def tasks_of(subject: Subject) -> list[Spec]:
+    """The first task of images that no rule refuses and the first one of points, as far as there are such."""
+    tasks = (*subject.specs, IMAGES, POINTS, Spec(IMAGES.shape), *SPECS)
+    firsts = (
+        next((task for task in tasks if task.is_image == images and subject.configuration(task) is not None), None)
+        for images in (True, False)
+    )
+    return [task for task in firsts if task is not None]
+
+
 def task_of(subject: Subject) -> Spec:
     """A task that the component can be tried with: images with labels, unless its rules refuse them."""
-    tasks = (IMAGES, *subject.specs, POINTS)
-    return next((spec for spec in tasks if subject.configuration(spec) is not None), IMAGES)
+    tasks = tasks_of(subject)
+    subject.expect(tasks, "is refused with every task that is tried and every pair of networks", "loosen its rules")
+    return tasks[0]
 
 
 @dataclass
@@ -192,7 +204,7 @@ def _critic_pass(subject: Subject, spec: Spec, scale: float = 1.0) -> tuple[Bund
     real = session.stream.next()
     with torch.no_grad():
         fake = bundle.generate(len(real.x), real.y)
-        for parameter in bundle.disc.parameters():
+        for parameter in learned(bundle.disc).values():
             parameter.mul_(scale)
     return bundle, _watched(bundle.critic_pass(real, Batch(fake.x.detach(), fake.y)))
 
@@ -216,13 +228,14 @@ def _memory(reg: Regularizer, critic_pass: CriticPass) -> dict[str, object]:
 
 def does_something(subject: Subject) -> None:
     """It has a penalty, a constraint, or both."""
-    target = type(subject.build(POINTS))
+    task = task_of(subject)
+    target = type(subject.build(task))
     own = [name for name in ("penalty", "project", "after_step") if _overrides(target, name)]
     subject.expect(own, "has neither a penalty nor a constraint", "write penalty(critic_pass) or project(parameters)")
     if own != ["penalty"]:
         return
     for scale in _SCALES:
-        bundle, critic_pass = _critic_pass(subject, IMAGES, scale)
+        bundle, critic_pass = _critic_pass(subject, task, scale)
         reg = bundle.regularizers[-1]
         before = _memory(reg, critic_pass)
         if _next_penalty(reg, critic_pass) is not None or _memory(reg, critic_pass) != before:
@@ -259,7 +272,7 @@ def asks_for_gradients_as_declared(subject: Subject) -> None:
 
 def has_a_finite_penalty(subject: Subject) -> None:
     """The penalty is a finite scalar, a gradient leads from it to the critic, and its random numbers are the run's."""
-    for spec in (IMAGES, POINTS):
+    for spec in tasks_of(subject):
         teaches = True
         for scale in _SCALES:  # one that starts at a limit is 0 for a small critic, and rightly teaches it nothing
             penalty, grads = _penalty(subject, spec, scale)
@@ -292,7 +305,7 @@ def _penalty(subject: Subject, spec: Spec, scale: float) -> tuple[Tensor | None,
         "has another penalty for the same seed",
         "draw random numbers with generator=critic_pass.rng",
     )
-    grads = _gradients(penalty, *bundle.disc.parameters())
+    grads = _gradients(penalty, *learned(bundle.disc).values())
     finite = all(torch.isfinite(grad).all() for grad in grads)
     subject.expect(finite, "has a penalty whose gradient is not finite", "use sample_norms(), which has no sqrt at 0")
     return penalty, grads
@@ -300,9 +313,9 @@ def _penalty(subject: Subject, spec: Spec, scale: float) -> tuple[Tensor | None,
 
 def keeps_names_and_shapes(subject: Subject) -> None:
     """The constraint gives new tensors of the same names, shapes and types, and ``after_step`` puts them in place."""
-    bundle, _ = _critic_pass(subject, IMAGES)
+    bundle, _ = _critic_pass(subject, task_of(subject))
     reg = bundle.regularizers[-1]
-    parameters: dict[str, Tensor] = dict(bundle.disc.named_parameters())
+    parameters = learned(bundle.disc)
     before = {name: value.detach().clone() for name, value in parameters.items()}
     project: Callable[[Any], dict[str, Tensor] | None] = reg.project
     projected = project({name: 3 * value for name, value in parameters.items()})
@@ -323,7 +336,7 @@ def keeps_names_and_shapes(subject: Subject) -> None:
     )
     wanted = {**before, **{name: value.detach() for name, value in (project(parameters) or {}).items()}}
     reg.after_step(bundle.disc)
-    now = {name: value.detach() for name, value in bundle.disc.named_parameters()}
+    now = {name: value.detach() for name, value in learned(bundle.disc).items()}
     subject.expect(
         all(torch.allclose(value, wanted[name]) for name, value in now.items()),
         "puts something else on the discriminator in after_step() than project() gives",

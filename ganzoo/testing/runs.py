@@ -15,7 +15,7 @@ from ganzoo.data import Dataset
 from ganzoo.errors import MissingError
 from ganzoo.registry import build
 from ganzoo.testing.networks import equal
-from ganzoo.testing.objectives import IMAGES, POINTS, is_scalar, task_of, uses_real_unsaid
+from ganzoo.testing.objectives import is_scalar, task_of, tasks_of, uses_real_unsaid
 from ganzoo.testing.subject import SECTION_OF, Subject
 from ganzoo.testing.training import Session, noise
 
@@ -27,7 +27,7 @@ _REQUIRED: Final = ("loss_d", "loss_g")
 
 def trains_with_every_loss_and_trainer(subject: Subject) -> None:
     """Two steps with each built-in loss and trainer (and those of its own package) that no rule refuses."""
-    if subject.kind == "loss" and uses_real_unsaid(subject.build(POINTS)):
+    if subject.kind == "loss" and uses_real_unsaid(subject.build(task_of(subject))):
         return  # told by a promise of its own
     configs = list(_configurations(subject))
     alone = False  # whether it has trained with ganzoo's own components, which come first
@@ -104,8 +104,7 @@ def _train(subject: Subject, config: RunConfig, spec: Spec) -> None:
 def _tasks(subject: Subject) -> list[Spec]:
     if subject.kind == "dataset":
         return [next(subject.configurations()).spec()]  # its own recipe may set its options
-    served = subject.specs or (IMAGES, POINTS)
-    return examples(served)
+    return examples(subject.specs or tuple(tasks_of(subject)))
 
 
 def examples(specs: tuple[Spec, ...]) -> list[Spec]:
@@ -141,7 +140,7 @@ def _session(subject: Subject, spec: Spec) -> Session:
 
 def reports_metrics(subject: Subject) -> None:
     """A step returns detached scalars, ``loss_d`` and ``loss_g`` among them."""
-    session = _session(subject, POINTS)
+    session = _session(subject, task_of(subject))
     session.bundle.begin(0)
     metrics = session.trainer.step(session.stream)
     missing = [name for name in _REQUIRED if name not in metrics]
@@ -160,7 +159,7 @@ def repeats_itself(subject: Subject) -> None:
     states = []
     for seed in range(2):
         torch.manual_seed(seed)
-        session = _session(subject, IMAGES)
+        session = _session(subject, task_of(subject))
         session.take(_STEPS)
         states.append(session.state()["modules"])
     same = all(equal(one, other) for one, other in zip(*states, strict=True))
@@ -171,7 +170,7 @@ def repeats_itself(subject: Subject) -> None:
 
 def resumes_exactly(subject: Subject) -> None:
     """A run that is saved and resumed goes on bit by bit as if nothing had happened."""
-    if subject.kind == "loss" and uses_real_unsaid(subject.build(POINTS)):
+    if subject.kind == "loss" and uses_real_unsaid(subject.build(task_of(subject))):
         return  # told by a promise of its own
     before, after = _LAZY_STEPS if subject.kind == "regularizer" else (1, 2)
     straight, begun, resumed = (_session(subject, task_of(subject)) for _ in range(3))

@@ -7,6 +7,7 @@ in float32, so that on a machine with nothing but a CPU the check is one of its 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,15 +18,23 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ganzoo.api import NO_DOUBLE_BACKWARD, Spec
+from ganzoo.api import NO_DOUBLE_BACKWARD, Plan, Rule, Spec
+from ganzoo.config import SECTIONS, Layer, resolve
 from ganzoo.nn import CriticPass
-from ganzoo.nn.precision import full_float32
+from ganzoo.nn.precision import PlainAttention, full_float32
 from ganzoo.registry import Entry, build, registry
 
 CHECKED: Final = ("generator", "discriminator", "regularizer", "loss")
 TOLERANCE: Final = {"forward": 1e-4, "backward": 1e-3, "twice": 3e-3}
 """Relative error that float32 may have; see :func:`_distance`."""
-_SPECS: Final = (Spec((3, 16, 16), 4), Spec((2,), 4), Spec((3, 16, 16)), Spec((3, 64, 64), 4))
+_SPECS: Final = (
+    Spec((3, 16, 16), 4),
+    Spec((2,), 4),
+    Spec((3, 16, 16)),
+    Spec((3, 64, 64), 4),
+    Spec((1, 28, 28), 4),
+)
+_REFUSED: Final = "its own rules refuse all samples that are tried"
 _SMALL: Final = {"width": 8}
 _BATCH: Final = 8
 _SEEDS: Final = (0, 1, 2)
@@ -72,9 +81,12 @@ def check(entry: Entry, device: torch.device) -> Parity:
     """Compare one component on ``device`` with the CPU."""
     kind, name = entry.component.kind, entry.component.name
     best: dict[str, float] = {}
+    specs = [spec for spec in _SPECS if _serves(entry, spec)]
+    if not specs:
+        return Parity(kind, name, "left out", {}, _REFUSED)
     try:
         for seed in _SEEDS:  # an activation that lies at a kink may fall to either side of it once, but not every time
-            errors = _compare(entry, device, seed)
+            errors = _compare(entry, specs, device, seed)
             if not errors:
                 return Parity(kind, name, "left out", {}, "there is nothing to differentiate")
             best = min(best or errors, errors, key=_worst)
@@ -89,10 +101,10 @@ def _worst(errors: dict[str, float]) -> float:
     return max(math.inf if math.isnan(error) else error / TOLERANCE[name] for name, error in errors.items())
 
 
-def _compare(entry: Entry, device: torch.device, seed: int) -> dict[str, float]:
+def _compare(entry: Entry, specs: Sequence[Spec], device: torch.device, seed: int) -> dict[str, float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module, measure = _prepare(entry)
+        module, measure = _prepare(entry, specs)
     for part in module.modules():
         if isinstance(part, nn.modules.dropout._DropoutNd):
             part.p = 0.0
@@ -103,12 +115,11 @@ def _compare(entry: Entry, device: torch.device, seed: int) -> dict[str, float]:
     return {name: _distance(found[name], tensors) for name, tensors in expected.items() if tensors}
 
 
-def _prepare(entry: Entry) -> tuple[nn.Module, Measure]:
+def _prepare(entry: Entry, specs: Sequence[Spec]) -> tuple[nn.Module, Measure]:
     """A small instance of the component in its first possible form, and what to measure of it."""
     problem: Exception | None = None
-    for spec in _SPECS:
-        values = {option.name: _SMALL[option.name] for option in entry.options if option.name in _SMALL}
-        choice = registry().choose(entry.component.kind, entry.id, values)
+    for spec in specs:
+        choice = registry().choose(entry.component.kind, entry.id, _options(entry))
         try:
             module = build(choice, spec).train()
         except Exception as err:  # it is not made for such samples, or is broken
@@ -122,6 +133,37 @@ def _prepare(entry: Entry) -> tuple[nn.Module, Measure]:
     raise problem
 
 
+def _options(entry: Entry) -> dict[str, Any]:
+    return {option.name: _SMALL[option.name] for option in entry.options if option.name in _SMALL}
+
+
+def _serves(entry: Entry, spec: Spec) -> bool:
+    """Whether with some networks none of its own rules refuses the task."""
+    rules = entry.component.rules
+    return not rules or any(not any(_broken(rule, plan) for rule in rules) for plan in _plans(entry, spec))
+
+
+def _plans(entry: Entry, spec: Spec) -> Iterator[Plan]:
+    """Runs with this component: with the networks that it usually has, and with all others."""
+    kind, name = entry.component.kind, entry.component.name
+    section = next(section for section, its in SECTIONS.items() if its == kind)
+    own: dict[str, Any] = {section: (entry.id,) if kind == "regularizer" else entry.id}
+    own |= {
+        f"{section}.{name}.{k}" if kind == "regularizer" else f"{section}.{k}": v for k, v in _options(entry).items()
+    }
+    yield resolve([Layer("doctor", own)]).plan(spec)
+    pairs = itertools.product(registry().entries("generator"), registry().entries("discriminator"))
+    for gen, disc in dict.fromkeys((own.get("gen", gen.id), own.get("disc", disc.id)) for gen, disc in pairs):
+        yield resolve([Layer("doctor", own | {"gen": gen, "disc": disc})]).plan(spec)
+
+
+def _broken(rule: Rule, plan: Plan) -> bool:
+    try:
+        return bool(rule.broken_by(plan))
+    except Exception:  # such a rule is told of where it is used
+        return False
+
+
 def _network(kind: str, spec: Spec, *, twice: bool) -> Measure:
     def measure(net: Any, device: torch.device, dtype: torch.dtype) -> Tensors:
         rng = torch.Generator().manual_seed(7)
@@ -129,13 +171,15 @@ def _network(kind: str, spec: Spec, *, twice: bool) -> Measure:
         x = net.latent(_BATCH, rng) if kind == "generator" else torch.rand(_BATCH, *spec.shape) * 2 - 1
         x = x.to(device, dtype).requires_grad_()
         out = net(x, y)
-        total = (out * torch.rand(out.shape, device=device)).sum()
+        weights = torch.rand(out.shape, device=device)
+        total = (out * weights).sum()
         parameters = [p for p in net.parameters() if p.requires_grad]
         first = _gradient(total, [x, *parameters])
         if not twice:
             return {"forward": [out], "backward": first}
-        (slope,) = torch.autograd.grad(total, x, create_graph=True)
-        return {"forward": [out], "backward": first, "twice": _gradient(slope.square().sum(), parameters)}
+        with PlainAttention():  # as in a penalty
+            (slope,) = torch.autograd.grad((net(x, y) * weights).sum(), x, create_graph=True)
+            return {"forward": [out], "backward": first, "twice": _gradient(slope.square().sum(), parameters)}
 
     return measure
 

@@ -15,6 +15,7 @@ from torch.nn.functional import pdist
 from ganzoo.nn import Batch, Bundle, CriticPass, Loss
 from ganzoo.nn.buffers import unchanged_buffers
 from ganzoo.nn.guard import are_finite
+from ganzoo.nn.objectives import learned
 from ganzoo.nn.penalties import sample_norms
 
 BATCH: Final = 64
@@ -117,7 +118,7 @@ class Examiner:
     def _growth(self) -> Iterator[Tensor]:
         """Size of each player's weights, and by how much they grew."""
         for module, before in zip((self.bundle.gen, self.bundle.disc), self._sizes, strict=True):
-            size = _rms([p.detach() for p in module.parameters()], self.latents)
+            size = _rms([p.detach() for p in _measured(module)], self.latents)
             yield from (size, size / before.clamp_min(_TINY))
 
     @torch.no_grad()
@@ -125,7 +126,7 @@ class Examiner:
         """A weight is at its bound if a constraint does not let it go outwards."""
         share = torch.zeros((), device=self.latents.device)
         for reg in self.bundle.regularizers:
-            outside = {name: value * _OUTWARDS for name, value in self.bundle.disc.named_parameters()}
+            outside = {name: value * _OUTWARDS for name, value in learned(self.bundle.disc).items()}
             inside = reg.project(outside)
             if inside:
                 held = torch.stack([(inside[name] != outside[name]).sum() for name in inside]).sum()
@@ -158,7 +159,12 @@ def _pairs(labels: Tensor) -> Tensor | None:
 
 
 def _weights(module: nn.Module) -> list[Tensor]:
-    return [p.detach().clone() for p in module.parameters()]
+    return [p.detach().clone() for p in _measured(module)]
+
+
+def _measured(module: nn.Module) -> list[Tensor]:
+    """Parameters that have a size: not those that are an order of features, say."""
+    return [p for p in module.parameters() if p.is_floating_point() or p.is_complex()]
 
 
 def _rms(tensors: Sequence[Tensor], like: Tensor) -> Tensor:

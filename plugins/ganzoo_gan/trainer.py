@@ -21,7 +21,8 @@ class Alternating(Trainer):
 
     def step(self, stream: Stream) -> dict[str, Tensor]:
         """One iteration. Metrics, all detached scalars: ``loss_d`` and ``loss_g`` (totals), ``d_real`` and ``d_fake``
-        (mean logits of the last discriminator step before its update), and each further term by its name.
+        (mean logits of the last discriminator step before its update), and each further term by its name; if both
+        sides have one of that name, the discriminator's.
         """
         bundle = self.bundle
         paired = bundle.loss.uses_real
@@ -43,7 +44,7 @@ class Alternating(Trainer):
             fresh = stream.next()
             fake = bundle.generate(len(fresh.x), fresh.y)
             paired_with = fresh if paired else None
-        metrics["loss_g"] = bundle.update_generator(
-            bundle.loss.generator_terms(bundle.generator_pass(fake, paired_with))
-        )
-        return metrics
+        of_generator = bundle.loss.generator_terms(bundle.generator_pass(fake, paired_with))
+        metrics["loss_g"] = bundle.update_generator(of_generator)
+        further = of_generator.keys() - metrics.keys() - {"loss"}
+        return metrics | {name: term.detach() for name, term in of_generator.items() if name in further}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Final
 
 from ganzoo.api import NEEDS_SAMPLE_GRADIENTS, SAMPLE_GRADIENT_RULES, Component, hookimpl, option
 
@@ -23,6 +24,12 @@ class ZeroPenaltyConfig:
     gamma: float = option(1.0, min=0, help="Weight; half of it multiplies the squared gradient, as in the papers.")
 
 
+_OPTIMISERS: Final[dict[str, dict[str, Any]]] = {
+    "dragan": {"optim.name": "adam", "optim.lr": 1e-4, "optim.betas": (0.5, 0.999)},
+}
+"""What was prescribed along with a penalty; the others go with several."""
+
+
 @hookimpl
 def ganzoo_components() -> Iterator[Component]:
     """The regularizers."""
@@ -39,7 +46,7 @@ def ganzoo_components() -> Iterator[Component]:
             config=config,
             summary=f"The critic's gradients {summary}.",
             paper=f"arXiv:{paper}",
-            recipe={"disc.norm": "none"},
+            recipe={"disc.norm": "none", **_OPTIMISERS.get(name, {})},
             rules=SAMPLE_GRADIENT_RULES,
             traits=(NEEDS_SAMPLE_GRADIENTS,),
         )

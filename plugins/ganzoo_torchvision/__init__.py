@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from ganzoo.api import MIXES_SAMPLES, NO_DOUBLE_BACKWARD, Component, Rule, Spec, hookimpl, option
+from ganzoo.api import MIXES_SAMPLES, Component, Rule, Spec, hookimpl, option
 
 Norm = Literal["batch", "layer", "instance", "group", "none"]
 NormOption = Literal["auto", "batch", "layer", "instance", "group", "none"]
 
 _WITHOUT_BATCH_NORM = ("alexnet", "convnext", "squeezenet", "swin", "vit")
-_FUSED_ATTENTION = "vit"
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,9 @@ class TorchvisionConfig:
 
 
 def torchvision_traits(config: TorchvisionConfig, _: Spec) -> Iterator[str]:
-    """Facts about the discriminator ``torchvision``; torch's fused attention has no second derivative."""
+    """Facts about the discriminator ``torchvision``."""
     if config.norm_used == "batch" and config.has_batch_norm:
         yield MIXES_SAMPLES
-    if config.model.startswith(_FUSED_ATTENTION):
-        yield NO_DOUBLE_BACKWARD
 
 
 NEEDS_IMAGES = Rule(

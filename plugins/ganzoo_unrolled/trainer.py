@@ -80,7 +80,9 @@ class UnrolledTrainer(Trainer):
         critic_terms = bundle.discriminator_terms(critic_pass)
         loss_d = self._update_critic(critic_terms)
         bundle.apply_gradients(bundle.gen_side, total)
-        extra = {name: value.detach() for name, value in critic_terms.items() if name != "loss"}
+        # Minus the critic's terms behind K steps are no terms of the loss.
+        extra = {name: value.detach() for name, value in terms.items() if name != "loss" and not self._minimises_value}
+        extra |= {name: value.detach() for name, value in critic_terms.items() if name != "loss"}
         return {
             "loss_d": loss_d,
             "loss_g": total.detach(),
@@ -217,15 +219,20 @@ class UnrolledTrainer(Trainer):
 
     def _projected(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         prefix = "disc."
-        critic = {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
+        learned = [name for name, value in self.bundle.disc.named_parameters() if value.requires_grad]
+        critic = {name: params[prefix + name] for name in learned}
         for reg in self.bundle.regularizers:
             critic |= reg.project(critic) or {}
         return {prefix + name: value for name, value in critic.items()}
 
+    @property
+    def _minimises_value(self) -> bool:
+        objective = self.config.objective
+        return objective == "value" or (objective == "auto" and self.bundle.loss.zero_sum)
+
     def _objective(self, critic_pass: CriticPass) -> dict[str, Tensor]:
         loss = self.bundle.loss
-        value = self.config.objective == "value" or (self.config.objective == "auto" and loss.zero_sum)
-        if value:
+        if self._minimises_value:
             return {f"minus_{name}": -term for name, term in loss.discriminator_terms(critic_pass).items()}
         return loss.generator_terms(critic_pass)
 

@@ -43,7 +43,7 @@ class WganClip(_Wasserstein):
 
 
 class WeightClip(Regularizer):
-    """Keeps every parameter of the critic within ``[-clip, clip]``."""
+    """Keeps every parameter that the critic learns within ``[-clip, clip]``."""
 
     config: WganClipConfig
     name = "clip"
@@ -56,9 +56,10 @@ class WeightClip(Regularizer):
     @torch.no_grad()
     def after_step(self, disc: Discriminator) -> None:
         """:meth:`project` in place, in two launches."""
-        parameters: list[Tensor] = list(disc.parameters())
-        torch._foreach_clamp_min_(parameters, -self.config.clip)
-        torch._foreach_clamp_max_(parameters, self.config.clip)
+        parameters: list[Tensor] = [p for p in disc.parameters() if p.requires_grad]
+        if parameters:
+            torch._foreach_clamp_min_(parameters, -self.config.clip)
+            torch._foreach_clamp_max_(parameters, self.config.clip)
 
 
 class WganGp(_Wasserstein):
