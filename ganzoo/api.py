@@ -20,6 +20,7 @@ The class behind ``target`` is imported only when it is built, as ``TinyGenerato
 from __future__ import annotations
 
 import math
+import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -93,6 +94,9 @@ class Spec:
     num_classes: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", _whole(self.shape, "The shape of a sample"))
+        if self.num_classes is not None:
+            object.__setattr__(self, "num_classes", _whole((self.num_classes,), "num_classes")[0])
         if len(self.shape) not in (1, 3) or any(side < 1 for side in self.shape):
             raise UsageError(f"A sample has the shape (C, H, W) or (D,) with positive sizes, not {self.shape}.")
         if self.num_classes is not None and self.num_classes < 1:
@@ -147,6 +151,14 @@ class Rule:
         """The whole sentence for this plan."""
         words = plan.words()
         return f"{self.what.format_map(words)}: {self.why.format_map(words)}; {self.instead.format_map(words)}."
+
+
+def _whole(values: Iterable[Any], what: str) -> tuple[int, ...]:
+    """Whole numbers as Python's own, for those of NumPy's cannot be written as JSON."""
+    try:
+        return tuple(map(operator.index, values))
+    except TypeError:
+        raise UsageError(f"{what} must be given in whole numbers, not as {values!r:.80}.") from None
 
 
 def _are(values: object, kind: type[Any]) -> bool:
@@ -217,10 +229,23 @@ class Component:
             raise GanzooError(f"The rules and aliases of {self.kind}/{self.name} must be tuples of Rule and of texts.")
         if self.kind == "dataset" and self.spec is None:
             raise GanzooError(f"dataset/{self.name} must tell its spec without torch: pass spec=<function of config>.")
+        if self.spec is not None and not isinstance(self.spec, _Told):
+            object.__setattr__(self, "spec", _Told(self.spec, self))
 
     def traits_of(self, config: object, spec: Spec) -> frozenset[str]:
         """The traits it has when built with ``config`` for ``spec``."""
-        return frozenset(self.traits(config, spec) if callable(self.traits) else self.traits)
+        found: Any = self.traits(config, spec) if callable(self.traits) else self.traits
+        found = found if isinstance(found, str) or not isinstance(found, Iterable) else tuple(found)
+        if not _are(found, str):
+            raise self._faulty("traits", found, "a tuple of texts on every path, () for none, or yield each of them")
+        return frozenset(found)
+
+    def _faulty(self, function: str, value: object, wanted: str) -> GanzooError:
+        """The error that one of its functions does not keep its contract; what package it is of is not known here."""
+        return GanzooError(
+            f"The function {function}= of {self.kind}/{self.name} ({self.target}) returns {value!r:.80}; this is for "
+            f"the plugin's author to mend: return {wanted}."
+        )
 
     def known_facts(self) -> dict[str, str]:
         """The facts, those found out that are functions; one that fails says so instead."""
@@ -231,6 +256,20 @@ class Component:
             except Exception as err:
                 found[name] = f"cannot be found out ({type(err).__name__}: {' '.join(str(err).split())})"
         return found
+
+
+@dataclass(frozen=True)
+class _Told:
+    """The function ``spec=`` of a data set; a :class:`Spec` is what it returns to whoever asks."""
+
+    told: Callable[[Any], object]
+    part: Component = field(compare=False, repr=False)
+
+    def __call__(self, config: object) -> Spec:
+        spec = self.told(config)
+        if not isinstance(spec, Spec):
+            raise self.part._faulty("spec", spec, "ganzoo.api.Spec(shape, num_classes) from it")
+        return spec
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from ganzoo.api import CONDITIONAL, Choice, Plan, Spec
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.labels import label_rules, users_of_labels
 from ganzoo.options import Option, options_of
-from ganzoo.reading import read_table
+from ganzoo.reading import read_table, settings_in
 from ganzoo.registry import Registry, registry
 from ganzoo.settings import OptimConfig, RunSettings, joint_batch
 
@@ -46,7 +47,6 @@ _STRENGTH: Final = ("gen", "disc", "trainer", "data", "loss", "reg")
 """Sections by how much their recipes weigh, the least first."""
 BUILTIN: Final = "default"
 COMMAND_LINE: Final = "command line"
-
 
 STATIC: Final[Mapping[str, type[Any]]] = {"gen_optim": OptimConfig, "disc_optim": OptimConfig, "run": RunSettings}
 FAN_OUT: Final = {"optim": ("gen_optim", "disc_optim")}
@@ -164,7 +164,7 @@ class _Resolver:
 
     def resolve(self) -> RunConfig:
         chosen = self._choose()
-        self.recipes = {key: _aimed(layer, chosen) for key, layer in self.recipes.items()}
+        self.recipes = {key: _aimed(layer, chosen, self.registry) for key, layer in self.recipes.items()}
         self.explicit = [self._relevant(layer, chosen) for layer in self.explicit]
         self._refuse_unknown(chosen)
         origins: dict[str, str] = {}
@@ -185,9 +185,12 @@ class _Resolver:
             for name in _names(names, section):
                 if not isinstance(name, str):
                     raise UsageError(f"{section} ({origin}) must be a name, not {options.given(name)}.")
-                entry = self.registry.get(kind, name)
+                entry = self.registry.get(kind, name, asked_by=origin if origin.startswith("recipe of ") else "")
                 part = entry.component
                 key = f"reg.{part.name}" if section == "reg" else section
+                if key in chosen and chosen[key] is not entry:
+                    both = f"{chosen[key].id} and {entry.id}"
+                    raise UsageError(f"The regularizers {both} have one name, {key}, for their options: choose one.")
                 if key in chosen:
                     raise UsageError(f"The regularizer {part.name!r} is asked for twice.")
                 chosen[key] = entry
@@ -251,16 +254,18 @@ class _Resolver:
                     raise UsageError(_unknown(path, layer.origin, paths, chosen))
 
 
-def _aimed(layer: Layer, chosen: Mapping[str, Any]) -> Layer:
+def _aimed(layer: Layer, chosen: Mapping[str, Any], known: Registry) -> Layer:
     """A recipe's layer where ``gen/dcgan.width``, which speaks of one component alone, counts if that is chosen."""
     values = {}
     for path, value in layer.values.items():
-        section, slash, rest = path.partition("/")
-        name, _, option = rest.partition(".")
+        head, _, option = path.rpartition(".")
+        section, slash, name = head.partition("/")
         if not slash:
             values[path] = value
-        elif chosen.get(section) is not None and chosen[section].component.name == name:
-            values[f"{section}.{option}"] = value
+        elif section in SECTIONS.keys() & chosen.keys():
+            with suppress(UsageError):  # nothing has that name
+                if known.get(SECTIONS[section], name) is chosen[section]:
+                    values[f"{section}.{option}"] = value
     return dataclasses.replace(layer, values=values)
 
 
@@ -355,21 +360,21 @@ def flatten(nested: Mapping[str, Any], origin: str) -> dict[str, Any]:
 
 
 def read_file(path: Path) -> Layer:
-    """A configuration file as a layer: TOML, or the ``config.json`` of a run.
+    """A configuration file as a layer: TOML, or the ``config.json`` of a run or of an export of one.
 
     Raises:
-        UsageError: it is not there, not readable, or not TOML or JSON.
+        UsageError: it is not there, not readable, or not TOML or JSON; or it holds the settings of no run.
     """
+    with suppress(RuntimeError):  # ~name of a user who is not here
+        path = path.expanduser()
     try:
-        nested = read_table(path)
+        nested = settings_in(read_table(path))
     except FileNotFoundError:
         raise UsageError(f"There is no configuration file {path}.") from None
     except OSError as err:
         raise UsageError(f"The configuration file {path} cannot be read: {err}.") from None
     except ValueError as err:
         raise UsageError(f"{path} {err}.") from None
-    if isinstance(nested.get("config"), dict) and "format" in nested:
-        nested = nested["config"]
     return Layer(f"file {path.name}", flatten(nested, path.name))
 
 

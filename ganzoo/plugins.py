@@ -124,14 +124,22 @@ class Plugins(Sequence[Plugin]):
     def _collect(self, key: str, hook: str, record: type[Any]) -> tuple[Any, ...]:
         """What this one plugin yields through a registration hook, each record checked."""
         others = [plug for name, plug in self._manager.list_name_plugin() if name != key and plug is not None]
-        results = self._manager.subset_hook_caller(hook, others)()
-        records = tuple(item for result in results for item in result)
+        records = tuple(item for result in self._manager.subset_hook_caller(hook, others)() for item in result)
         for item in records:
             if not isinstance(item, record):
                 raise GanzooError(f"{hook} must yield {record.__name__} records, not {type(item).__name__}")
             if isinstance(item, Component):
-                options_of(item.config)
+                _check_defaults(item)
         return records
+
+
+def _check_defaults(part: Component) -> None:
+    """A default must be what a user may give: it is saved with a run, and read back as a user's value is."""
+    for opt in options_of(part.config):
+        try:
+            opt.parse(opt.default, textual=False)
+        except UsageError as err:
+            raise GanzooError(f"the default of the option {opt.name!r} of {part.kind}/{part.name} {err}") from None
 
 
 def find(extra: Iterable[str] = ()) -> Iterator[_Candidate]:

@@ -7,20 +7,20 @@ what a command does; one that two others provide is an error that names both.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, cast
 
-from ganzoo import options
+from ganzoo import building, options
 from ganzoo.api import KINDS, Choice, Component, Kind, Preset, Spec
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.local import plain_id
 from ganzoo.options import Option, options_of
 from ganzoo.plugins import HOME, Plugin, Plugins, loaded
 
 _NOT_LOADED = " Its plugin is not loaded: install the package or, if it is a file of yours, add -p FILE."
+build = building.build  # which others look for here, beside the choice that it takes
 SHORT_KINDS = {"gen": "generator", "disc": "discriminator", "reg": "regularizer", "data": "dataset"}
 
 
@@ -61,13 +61,13 @@ class Registry:
         ]
         return sorted(found, key=lambda e: (KINDS.index(e.component.kind), e.component.name, e.id))
 
-    def get(self, kind: str, name: str) -> Entry:
-        """The component called ``name``: an id, a name or an alias.
+    def get(self, kind: str, name: str, *, asked_by: str = "") -> Entry:
+        """The component called ``name``: an id, a name or an alias; ``asked_by`` says in an error who wants it.
 
         Raises:
             UsageError: nothing has that name (with close matches), or several third parties have.
         """
-        kind = kind_named(kind)
+        kind, by = kind_named(kind), f" ({asked_by})" if asked_by else ""
         of_kind = [entry for entry in self._entries if entry.component.kind == kind]
         ours = [e for e in of_kind if e.plugin.builtin]
         for matches in (
@@ -80,10 +80,10 @@ class Registry:
                 return matches[0]
             if matches:
                 ids = " or ".join(f"{e.id} (of {e.plugin.dist} {e.plugin.version})" for e in matches)
-                raise UsageError(f"Several plugins bring a {kind} {name!r}: say {ids}.")
+                raise UsageError(f"Several plugins bring a {kind} {name!r}{by}: say {ids}.")
         known = {alias for e in of_kind for alias in (e.component.name, *e.component.aliases)}
         hint = _NOT_LOADED if "/" in name and not name.startswith(f"{HOME}/") else did_you_mean(name, known)
-        raise UsageError(f"There is no {kind} {name!r}.{hint}{self._suspects()}")
+        raise UsageError(f"There is no {kind} {name!r}{by}.{hint}{self._suspects()}")
 
     def presets(self) -> list[Preset]:
         """All presets, sorted by name."""
@@ -134,23 +134,6 @@ def kind_named(word: str) -> Kind:
     return cast("Kind", kind)
 
 
-def build(choice: Choice, spec: Spec | None) -> Any:
-    """The component itself: imports its module and calls ``Target(config, spec)``; a launcher has no spec.
-
-    Raises:
-        GanzooError: the target cannot be imported; the message names it and its id.
-    """
-    module, _, attribute = choice.component.target.partition(":")
-    try:
-        target = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as err:
-        raise GanzooError(
-            f"{choice.component.kind} {choice.id} cannot be built: its target {choice.component.target!r} "
-            f"does not import ({err}); this is for the plugin's author to mend."
-        ) from err
-    return target(choice.config, spec)
-
-
 def list_components(kind: str | None = None, glob: str = "*") -> list[str]:
     """Names of the components of a kind; third parties' by their id where the bare name is not theirs alone.
 
@@ -183,7 +166,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     }
 
 
-def config_for(kind: str, name: str, **values: Any) -> Any:
+def config_for(kind: str, name: str, /, **values: Any) -> Any:
     """The configuration object of a component, with ``values`` checked and filled in.
 
     Raises:
@@ -192,7 +175,7 @@ def config_for(kind: str, name: str, **values: Any) -> Any:
     return registry().choose(kind, name, values).config
 
 
-def create(kind: str, name: str, spec: Spec, **values: Any) -> Any:
+def create(kind: str, name: str, spec: Spec, /, **values: Any) -> Any:
     """Build one component by itself, with options as keywords.
 
     >>> create("generator", "dcgan", Spec((3, 64, 64)), width=64)   # doctest: +SKIP

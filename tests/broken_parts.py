@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class Mute:
 
 @dataclass(frozen=True)
 class Unfit:
-    width: int = option(0, min=1, help="A default below its bound.")
+    start: Path = option("start.npz", help="A default that is no path, but reads like one.")
 
 
 @dataclass

@@ -5,14 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from sound_parts import Critic, Drawn, Net, Sound
 from torch import Tensor, nn
 
-from ganzoo.api import CONDITIONAL, MIXES_SAMPLES, Component, Spec, hookimpl
+from ganzoo.api import CONDITIONAL, KINDS, MIXES_SAMPLES, Component, Spec, hookimpl, option
 from ganzoo.data import Batch
-from ganzoo.nn import CriticPass, Regularizer
+from ganzoo.nn import CriticPass, Regularizer, Stream, Trainer
 
 
 class Flat(Net):
@@ -148,6 +150,71 @@ class Unready(Sound):
         raise AssertionError
 
 
+class Halves(Sound):
+    """Calls its halves as the trainer calls the mean logits."""
+
+    def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
+        return {"d_real": (critic_pass.real_logits - 1).square().mean(), "d_fake": critic_pass.fake_logits.mean()}
+
+
+class Counted(Sound):
+    """Calls a term of the generator as a run calls its count."""
+
+    def generator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
+        return {**super().generator_terms(critic_pass), "step": critic_pass.fake_logits.mean()}
+
+
+class Late(Regularizer):
+    """Forgets the mean, at every third pass alone."""
+
+    name = "late"
+    passes: Tensor
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+
+    def penalty(self, critic_pass: CriticPass) -> Tensor | None:
+        self.passes += 1
+        return critic_pass.real_logits.square() if self.passes % 3 == 0 else None
+
+
+class Duck(nn.Module):
+    """Is derived from no contract."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__()
+        self.main = nn.Linear(1, 1)
+
+
+class Sums(Trainer):
+    """Returns numbers of Python's own."""
+
+    def step(self, stream: Stream) -> dict[str, Tensor]:
+        return {"loss_d": 1.0, "loss_g": 2.0}  # type: ignore[dict-item]
+
+
+class Quiet(Trainer):
+    """Returns nothing."""
+
+    def step(self, stream: Stream) -> dict[str, Tensor]:
+        return None
+
+
+class Listing(Trainer):
+    """Returns each sample's loss."""
+
+    def step(self, stream: Stream) -> dict[str, Tensor]:
+        return {"loss_d": stream.next().x.flatten(1).mean(1)}
+
+
+class Tally(Quiet):
+    """Saves a number of Python's own."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"n": 1}  # type: ignore[dict-item]
+
+
 class Spread(Regularizer):
     """Forgets the mean."""
 
@@ -178,6 +245,44 @@ class Told(Drawn):
         return Batch(super().draw(n, rng).x, torch.zeros(n, dtype=torch.int64))
 
 
+class Double(Drawn):
+    """Draws in float64."""
+
+    def draw(self, n: int, rng: torch.Generator) -> Batch:
+        return Batch(super().draw(n, rng).x.double())
+
+
+class FromOne(Drawn):
+    """Counts its classes from one."""
+
+    def draw(self, n: int, rng: torch.Generator) -> Batch:
+        return Batch(super().draw(n, rng).x, 1 + torch.randint(10, (n,), generator=rng))
+
+
+@dataclass(frozen=True)
+class AskingConfig:
+    """Options that are called as other things are."""
+
+    kind: Literal["a", "b"] = option("a", help="A word of create().")
+    spec: int = option(1, help="Another one.")
+    optim_lr: float = option(0.5, help="Reads like gen_optim.lr.")
+
+
+def ten(config: object) -> Spec:
+    """Small and with ten classes."""
+    return Spec((1, 8, 8), 10)
+
+
+def untold(config: object) -> tuple[int, ...]:
+    """No Spec."""
+    return 1, 8, 8
+
+
+def forgetful(config: object, spec: Spec) -> tuple[str, ...] | None:
+    """Traits, on one path alone."""
+    return (CONDITIONAL,) if spec.num_classes == 77 else None
+
+
 def plain(config: object) -> Spec:
     """Small and without labels."""
     return Spec((1, 8, 8))
@@ -200,8 +305,19 @@ def ganzoo_components() -> Iterator[Component]:
     yield Component("discriminator", "lark", "sound_parts:Critic", traits=(CONDITIONAL,))
     yield from (
         Component("loss", made.__name__.lower(), f"faulty_parts:{made.__name__}")
-        for made in (Listed, Halved, Paired, Nameless, Failing, Unready)
+        for made in (Listed, Halved, Paired, Nameless, Failing, Unready, Halves, Counted)
     )
+    for kind in KINDS:
+        yield Component(kind, "duck", "faulty_parts:Duck", spec=plain if kind == "dataset" else None)  # type: ignore[arg-type]
+    yield Component("generator", "asking", "sound_parts:Net", config=AskingConfig)
+    yield Component("generator", "forgetful", "sound_parts:Net", traits=forgetful)  # type: ignore[arg-type]
+    yield Component("generator", "spelled", "sound_parts:Net", traits=lambda *_: CONDITIONAL)
+    for trainer in (Sums, Quiet, Listing, Tally):
+        yield Component("trainer", trainer.__name__.lower(), f"faulty_parts:{trainer.__name__}")
+    yield Component("regularizer", "late", "faulty_parts:Late")
+    yield Component("dataset", "double", "faulty_parts:Double", spec=plain)
+    yield Component("dataset", "fromone", "faulty_parts:FromOne", spec=ten)
+    yield Component("dataset", "untold", "faulty_parts:Double", spec=untold)  # type: ignore[arg-type]
     yield Component("regularizer", "spread", "faulty_parts:Spread")
     yield Component("regularizer", "total", "faulty_parts:Total")
     yield Component("dataset", "pairs", "faulty_parts:Pairs", spec=plain)

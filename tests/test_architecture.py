@@ -21,7 +21,7 @@ FLOORS = (
     {"errors"},
     {"options", "reading", "files", "backends", "launching", "processes", "alive"},
     {"api"},
-    {"hookspecs", "hooks", "local", "plugins", "registry", "blame", "labels", "settings", "config"},
+    {"hookspecs", "hooks", "local", "plugins", "building", "registry", "blame", "labels", "settings", "config"},
     {"nn", "data", "matrix", "decisions", "versions"},
     {"training", "evaluation", "outputs"},
     {"sweep"},
@@ -32,6 +32,9 @@ FLOORS = (
 SIDEWAYS = {
     ("plugins", "hookspecs"),
     ("plugins", "local"),
+    ("building", "hooks"),
+    ("building", "blame"),
+    ("registry", "building"),
     ("registry", "local"),
     ("registry", "plugins"),
     ("hooks", "hookspecs"),
@@ -57,7 +60,7 @@ SIDEWAYS = {
 FOR_PLUGINS = ("ganzoo.api", "ganzoo.nn", "ganzoo.data", "ganzoo.testing")
 HEAVY = {"torch", "torchvision", "torch_fidelity"}
 LIGHT = re.compile(
-    r"ganzoo(\.(errors|options|reading|files|alive|processes|backends|launching|api|hookspecs|hooks|local|plugins|registry|blame|labels"
+    r"ganzoo(\.(errors|options|reading|files|alive|processes|backends|launching|api|hookspecs|hooks|local|plugins|building|registry|blame|labels"
     r"|settings|config|matrix|decisions|versions|cli.*|data(\.naming)?|evaluation(\.(result|facts|compare|cell|cache))?|sweep.*|__main__))?"
 )
 """Modules that never import torch, not even through what they import; plugin packages are light too."""

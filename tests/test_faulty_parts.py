@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from commands import Ganzoo
 from installing import installed
 
 import ganzoo
@@ -14,9 +18,20 @@ from ganzoo import cli
 from ganzoo.api import GanzooError, Spec, UsageError
 from ganzoo.blame import blamed
 from ganzoo.config import Layer, RunConfig, resolve
+from ganzoo.registry import config_for, create
+from ganzoo.testing import checks_for
 
 SMALL = {"data": "digits", "data.size": 8, "gen": "mlp", "disc": "mlp", "steps": 2, "batch_size": 8, "samples": 4}
 MINE = "faulty_parts"
+PLAIN = Spec((1, 8, 8))
+PLUGIN = """from dataclasses import dataclass
+from ganzoo.api import Component, hookimpl, option
+
+@hookimpl
+def ganzoo_components():
+    yield {record}
+
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,9 +57,14 @@ def faulty_parts() -> Iterator[None]:
         ("loss nameless", "returns a tensor () from discriminator_terms()"),
         ("loss failing", "failed in _uneven() (faulty_parts.py, line "),
         ("loss unready", "cannot be built as faulty_parts:Unready(config, spec): TypeError: "),
+        ("loss halves", "returns a term 'd_real' from discriminator_terms(), the name of another metric"),
+        ("loss counted", "returns a term 'step' from generator_terms(), the name of another metric"),
+        ("gen duck", "builds a Duck, which is no ganzoo.nn.Generator"),
         ("reg spread", "returns a tensor (4,) from penalty(), not a scalar"),
         ("reg total", "has the name 'loss_d' of another metric"),
         ("data pairs", "returns a tuple from draw(), not a Batch"),
+        ("data double", "returns samples of torch.float64 from draw()"),
+        ("data fromone", "returns labels from 1 to 10 from draw() where its spec has 10 classes"),
         ("data told", "returns labels from draw() where its spec has num_classes=None"),
     ],
 )
@@ -77,6 +97,115 @@ def test_what_comes_late_and_is_taken_back_is_no_fault(tmp_path: Path) -> None:
     settings = SMALL | {"gen": f"{MINE}/patient", "out": tmp_path, "steps": 4, "log_every": 1, "name": "it"}
     ganzoo.train(resolve([Layer("test", settings)]))
     assert ganzoo.train(resume=tmp_path / "it", steps=6).metrics()[-1]["step"] == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("sums", r"returns a float from step\(\) as 'loss_d', not a scalar"),
+        ("quiet", r"returns a NoneType from step\(\);"),
+        ("listing", r"returns a tensor \(8,\) from step\(\) as 'loss_d', not a scalar"),
+        ("tally", "saves 'n', a int and no tensor"),
+    ],
+)
+def test_what_a_trainer_returns_and_saves_is_looked_at(name: str, sentence: str, tmp_path: Path) -> None:
+    settings = SMALL | {"trainer": f"{MINE}/{name}", "out": tmp_path}
+    with pytest.raises(GanzooError, match=rf"The trainer faulty_parts/{name} \(of .*\) {sentence}"):
+        ganzoo.train(resolve([Layer("test", settings)]))
+
+
+def test_a_penalty_that_is_no_scalar_when_its_turn_comes_is_told_then(tmp_path: Path) -> None:
+    settings = SMALL | {"reg": f"{MINE}/late", "out": tmp_path, "steps": 5}
+    with pytest.raises(
+        GanzooError, match=r"regularizer faulty_parts/late .* a tensor \(8,\) as its term 'late', not a"
+    ):
+        ganzoo.train(resolve([Layer("test", settings)]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "base"),
+    [
+        ("generator", "ganzoo.nn.Generator"),
+        ("discriminator", "ganzoo.nn.Discriminator"),
+        ("loss", "ganzoo.nn.Loss"),
+        ("regularizer", "ganzoo.nn.Regularizer"),
+        ("trainer", "ganzoo.nn.Trainer"),
+        ("dataset", "ganzoo.data.Dataset"),
+        ("extractor", "ganzoo.nn.Extractor"),
+        ("launcher", "ganzoo.api.Launcher"),
+    ],
+)
+def test_what_is_derived_from_no_contract_is_not_built(kind: str, base: str) -> None:
+    with pytest.raises(
+        GanzooError, match=rf"The {kind} faulty_parts/duck \(of .*\) builds a Duck, which is no {base};"
+    ):
+        ganzoo.create(kind, f"{MINE}/duck", PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("class Net(:", "SyntaxError: "),
+        ("raise OSError('no library')", "OSError: no library"),
+        ("1 / 0", "ZeroDivisionError: "),
+    ],
+)
+def test_a_target_whose_module_fails_is_told(tmp_path: Path, ganzoo: Ganzoo, content: str, why: str) -> None:
+    record = "Component('generator', 'it', 'torn_target:Net')"
+    (tmp_path / "torn.py").write_text(PLUGIN.format(record=record), encoding="utf-8")
+    (tmp_path / "torn_target.py").write_text(content, encoding="utf-8")
+    done = ganzoo("run", "-p", "torn.py", "--gen", "torn/it", "--disc", "mlp", "--steps", "1", "--quiet")
+    assert done.code == 1
+    assert f"generator torn/it cannot be built: its target 'torn_target:Net' does not import ({why}" in done.err
+    assert "should not have happened" not in done.err
+
+
+@pytest.mark.parametrize("default", ["None", "0", "'8'", "1.5"])
+def test_a_default_that_no_user_could_give_breaks_its_plugin(tmp_path: Path, ganzoo: Ganzoo, default: str) -> None:
+    """It would be trained with, and the run could not be opened."""
+    record = "Component('generator', 'it', 'sound_parts:Net', config=Config)"
+    config = f"@dataclass\nclass Config:\n    size: int = option({default}, min=1, help='Size.')"
+    (tmp_path / "unset.py").write_text(PLUGIN.format(record=record) + config, encoding="utf-8")
+    done = ganzoo("run", "-p", "unset.py", "--gen", "unset/it", "--disc", "mlp", "--steps", "1", "--quiet")
+    assert done.code == 2
+    assert "'unset' could not be loaded: the default of the option 'size' of generator/it must be int >= 1" in done.err
+
+
+@pytest.mark.parametrize(
+    ("choices", "sentence"),
+    [
+        ({"gen": f"{MINE}/forgetful"}, r"traits= of generator/forgetful \(sound_parts:Net\) returns None; .* \(\) for"),
+        ({"gen": f"{MINE}/spelled"}, r"traits= of generator/spelled \(sound_parts:Net\) returns 'conditional'; "),
+        ({"data": f"{MINE}/untold"}, r"spec= of dataset/untold \(.*\) returns \(1, 8, 8\); .* ganzoo\.api\.Spec\("),
+    ],
+)
+def test_what_a_record_tells_by_functions_is_looked_at(choices: dict[str, str], sentence: str) -> None:
+    with pytest.raises(GanzooError, match=sentence):
+        configured(**choices).plan()
+
+
+def test_options_may_be_called_as_the_words_of_a_call() -> None:
+    assert config_for("generator", f"{MINE}/asking", kind="b", spec=3).spec == 3
+    assert create("generator", f"{MINE}/asking", PLAIN, kind="b", spec=3).spec == PLAIN
+    assert checks_for("generator", f"{MINE}/asking", kind="b", specs=[PLAIN])
+
+
+def test_options_that_read_alike_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--gen", f"{MINE}/asking", "--disc", "mlp", "--gen.optim-lr", "0.25", "--gen-optim.lr", "0.125"]
+    assert cli.main(["run", *given, "--dry-run", "--json"]) == 0
+    config = json.loads(capsys.readouterr().out)["config"]
+    assert (config["gen"]["optim_lr"], config["gen_optim"]["lr"]) == (0.25, 0.125)
+
+
+def test_a_spec_holds_whole_numbers_of_pythons_own() -> None:
+    given: Any = [np.int64(1), 8, np.uint8(8)]
+    spec = Spec(given, np.int32(3))  # type: ignore[arg-type]
+    assert spec == Spec((1, 8, 8), 3)
+    assert isinstance(spec.shape, tuple)
+    assert {type(number) for number in (*spec.shape, spec.num_classes)} == {int}
+    for shape, classes in ((1.5, 8, 8), 3), ("188", None), (5, None), ((1, 8, 8), 3.0), ((1, 8, 8), "3"):
+        with pytest.raises(UsageError, match="must be given in whole numbers, not as "):
+            Spec(shape, classes)  # type: ignore[arg-type]
 
 
 def test_a_norm_over_a_batch_of_one_is_refused(tmp_path: Path) -> None:
@@ -121,7 +250,7 @@ def test_looking_at_a_run_first_changes_nothing_of_it(tmp_path: Path) -> None:
     assert all(torch.equal(saved[name], value) for name, value in expected.items())
 
 
-LABELLED, PLAIN = Spec((1, 8, 8), 4), Spec((1, 8, 8))
+LABELLED = Spec((1, 8, 8), 4)
 
 
 def configured(**choices: str) -> RunConfig:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from installing import installed
 
+from ganzoo.api import Spec
 from ganzoo.errors import UsageError
 from ganzoo.testing import Check, check_component, checks, checks_for
 
 FAULTS = [
     ("generator", "untold", "has-a-summary", "has no summary"),
     ("generator", "mute", "explains-its-options", "does not explain width"),
-    ("generator", "unfit", "survives-files-and-the-command-line", "do not come back from JSON"),
+    ("generator", "unfit", "survives-files-and-the-command-line", "come back from JSON as Unfit("),
     ("generator", "changeable", "survives-files-and-the-command-line", "decorate them with @dataclass(frozen=True)"),
     ("generator", "absent", "names-a-class-that-can-be-imported", "does not import"),
     ("generator", "alien", "names-a-class-that-can-be-imported", "is no ganzoo.nn.Generator"),
@@ -100,6 +101,21 @@ HOMES = {"extractor": "broken_extractors", "launcher": "broken_launchers"}
 SOUND = [("generator", "net"), ("discriminator", "critic"), ("loss", "sound"), ("dataset", "drawn")]
 
 
+PARTICULAR = [
+    ("generator", "particular_parts/bylabel"),
+    ("generator", "particular_parts/black"),
+    ("discriminator", "particular_parts/zero"),
+    ("discriminator", "particular_parts/attending"),
+    ("discriminator", "unusual_parts/picking"),
+    ("discriminator", "unusual_parts/settled"),
+    ("regularizer", "particular_parts/shifted"),
+    ("loss", "particular_parts/sized"),
+    ("loss", "particular_parts/classes"),
+    ("trainer", "particular_parts/wide"),
+]
+FEW = (Spec((1, 8, 8), 4), Spec((2,), 4))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def broken_parts() -> Iterator[None]:
     """The plugin with the faults, for this module alone."""
@@ -140,6 +156,24 @@ def test_a_sound_extractor_has_no_fault_but_its_module() -> None:
     with pytest.raises(AssertionError) as caught:
         check_component("extractor", "broken_extractors/sight")
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == ["is-listed-without-torch"]
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTICULAR)
+def test_what_starts_otherwise_or_serves_some_tasks_alone_is_sound(kind: str, name: str) -> None:
+    with installed("particular_parts", "unusual_parts"):
+        specs = FEW if kind in ("generator", "discriminator") and "black" not in name else None
+        found = [check for check in checks_for(kind, name, specs=specs) if check.function not in checks.OF_ALL]
+        told = {check.promise: complaint(check) for check in found}
+    assert set(told.values()) == {None}, told
+
+
+def test_what_is_refused_everywhere_is_told_so() -> None:
+    with installed("particular_parts"):
+        told = [complaint(check) for check in checks_for("loss", "never") if check.name == "returns-scalars"]
+    assert told == [
+        "loss particular_parts/never is refused with every task that is tried and every pair of networks; loosen its "
+        "rules."
+    ]
 
 
 @pytest.mark.parametrize("name", ["lazy", "limited", "clip"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from ganzoo.blame import faulty
 from ganzoo.config import RunConfig
 from ganzoo.decisions import AUTO, MIXING, Arrangement
 from ganzoo.errors import UsageError
-from ganzoo.nn import Bundle, Discriminator, Generator, Loss, Noise, Precision, Regularizer
+from ganzoo.nn import Bundle, CriticPass, Discriminator, Generator, Loss, Noise, Precision, Regularizer
 from ganzoo.nn.bundle import derive_seed
 from ganzoo.nn.communication import Communication
 from ganzoo.nn.convolution import guard
@@ -41,7 +41,8 @@ def build_bundle(
     disc = cast("Discriminator", _built(config.disc, spec, device)).train()
     loss = cast("Loss", _built(config.loss, spec, device))
     regularizers = [cast("Regularizer", _built(reg, spec, device)) for reg in config.regs]
-    bundle = Bundle(
+    bundle = _Watched(
+        config,
         spec=spec,
         gen=gen,
         disc=disc,
@@ -60,6 +61,30 @@ def build_bundle(
     precision, layout = config.run.precision, config.run.layout
     arrange(bundle, Arrangement("fp32" if precision == AUTO else precision, "contiguous" if layout == AUTO else layout))
     return bundle
+
+
+class _Watched(Bundle):
+    """A bundle that looks at the shape of every term; a regularizer's may be wrong only when its turn comes.
+
+    A term ``[B]`` could be added to the others, and would train something else. Shapes are known without the device.
+    """
+
+    def __init__(self, config: RunConfig, **parts: Any) -> None:
+        super().__init__(**parts)
+        own = len(self.regularizers) - len(config.regs)
+        choices = [*[config.loss] * own, *config.regs]
+        self._brought_by = {reg.name: choice for reg, choice in zip(self.regularizers, choices, strict=True)}
+        self._loss_choice = config.loss
+
+    def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
+        """The terms, each of which is a scalar."""
+        terms = super().discriminator_terms(critic_pass)
+        for name, term in cast("dict[str, object]", terms).items():
+            if not isinstance(term, Tensor) or term.dim():
+                given = f"a tensor {tuple(term.shape)}" if isinstance(term, Tensor) else f"a {type(term).__name__}"
+                does = f"returns {given} as its term {name!r}, not a scalar"
+                raise faulty(self._brought_by.get(name, self._loss_choice), does, "take the mean over the batch")
+        return terms
 
 
 def _built(choice: Choice, spec: Spec, device: torch.device) -> nn.Module:

@@ -27,7 +27,7 @@ from ganzoo.training.keeping import Keeper
 from ganzoo.training.monitor import Monitor
 from ganzoo.training.nonfinite import Policy
 from ganzoo.training.observers import Observers, Shown
-from ganzoo.training.probe import check_contracts
+from ganzoo.training.probe import check_contracts, checked_metrics
 from ganzoo.training.readable import Readable
 from ganzoo.training.run import Run
 from ganzoo.training.signals import StepAbandoned, StopSignals
@@ -183,7 +183,7 @@ class Session:
     def _take_step(self) -> None:
         settings = self.settings
         self.bundle.begin(self.step)
-        metrics = self.trainer.step(self.stream)
+        metrics = checked_metrics(self.run.config.trainer, self.trainer.step(self.stream))
         self.step += 1
         if self.bundle.guard is not None:
             self.bundle.guard.settle()

@@ -6,7 +6,7 @@ The shapes that a contract asks for are cheap to check once and costly to guess 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,6 +26,8 @@ from ganzoo.nn.weights import can_be_saved, layouts_of
 from ganzoo.registry import build
 
 _BATCH = 4
+_DRAWN = 16
+"""Batches of an endless data set whose labels are looked at."""
 _TAKEN = frozenset({"loss", "loss_d", "loss_g", "d_real", "d_fake", "step", "images", "seconds", "steps_per_second"})
 """Names in the metrics of a run that no term may have."""
 
@@ -86,6 +88,36 @@ def _check_what_is_saved(config: RunConfig, bundle: Bundle) -> None:
                 remedy = "give it another type, or leave it out of state_dict() (a buffer: persistent=False)"
                 kind = value.dtype if value.layout == torch.strided else value.layout
                 raise faulty(choice, f"saves {name!r} as {kind}, which no checkpoint holds", remedy)
+
+
+def checked_metrics(trainer: Choice, metrics: object) -> dict[str, Tensor]:
+    """What a trainer's step returned, if lines of metrics can be made of it; the device is not waited for.
+
+    Raises:
+        GanzooError: they cannot.
+    """
+    if not isinstance(metrics, dict):
+        remedy = "return a dict of detached scalars, at least loss_d and loss_g"
+        raise faulty(trainer, f"returns {_said(metrics)} from step()", remedy)
+    for name, value in metrics.items():
+        if not isinstance(value, Tensor) or value.dim():
+            does = f"returns {_said(value)} from step() as {name!r}, not a scalar"
+            raise faulty(trainer, does, "return its mean, detached, and leave it on the device: .item() waits for that")
+    return metrics
+
+
+def check_state(trainer: Choice, state: object) -> None:
+    """Refuse what no checkpoint holds of a trainer.
+
+    Raises:
+        GanzooError: it saves something else than tensors.
+    """
+    if not isinstance(state, Mapping):
+        raise faulty(trainer, f"returns {_said(state)} from state_dict()", "return a dict of tensors")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            remedy = "make it one in state_dict(), and take it back in load_state_dict()"
+            raise faulty(trainer, f"saves {name!r}, {_said(value)} and no tensor", remedy)
 
 
 def saved_names(config: RunConfig, bundle: Bundle) -> list[frozenset[str]]:
@@ -149,7 +181,7 @@ def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> N
         raise faulty(data, f"returns {_said(batch)} from {method}(), not a Batch", wanted)
     wanted = "samples [B, *spec.shape], as spec= of its Component says"
     _check(data, batch.x, (_BATCH, *spec.shape), wanted, f"{method}()")
-    if not batch.x.is_floating_point():
+    if batch.x.dtype != torch.float32:
         raise faulty(
             data, f"returns samples of {batch.x.dtype} from {method}()", "convert them to float32; see to_unit()"
         )
@@ -164,6 +196,18 @@ def _check_batch(data: Choice, batch: object, dataset: Dataset, spec: Spec) -> N
         _check(data, batch.y, (_BATCH,), "labels [B] of torch.int64", f"{method}()")
         if batch.y.dtype != torch.int64:
             raise faulty(data, f"returns labels of {batch.y.dtype} from {method}()", "make them torch.int64")
+        labels = _many_labels(dataset, batch.x.device) if dataset.length is None else batch.y
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= (spec.num_classes or 0):
+            does = f"returns labels from {low} to {high} from {method}() where its spec has {spec.num_classes} classes"
+            raise faulty(data, does, "count them from 0, and let num_classes be their number")
+
+
+def _many_labels(dataset: Dataset, device: torch.device) -> Tensor:
+    """Of an endless data set, all of which nobody has looked at: enough that a class too many is hardly missed."""
+    rng = torch.Generator(device).manual_seed(derive_seed("labels"))
+    drawn = [dataset.draw(_BATCH, rng).y for _ in range(_DRAWN)]
+    return torch.cat([y for y in drawn if y is not None])
 
 
 def _check_objectives(config: RunConfig, bundle: Bundle, real: Batch, fake: Batch) -> None:
@@ -223,6 +267,9 @@ def _check_terms(choice: Choice, terms: object, method: str) -> None:
     if not isinstance(terms, dict) or not terms:
         raise faulty(choice, f"returns {_said(terms)} from {method}_terms()", "return a dict of scalars by name")
     for name, term in terms.items():
+        if name in _TAKEN - {"loss"}:  # which is the usual one, and stands in no metrics under that name
+            does = f"returns a term {name!r} from {method}_terms(), the name of another metric"
+            raise faulty(choice, does, "give it a name of its own")
         which = f"{method}()" if name == "loss" else f"{method}_terms() as {name}"
         _check(choice, term, (), "a scalar: take the mean over the batch", which)
 

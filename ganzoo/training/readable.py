@@ -12,7 +12,7 @@ from ganzoo.api import Choice
 from ganzoo.blame import faulty
 from ganzoo.nn.guard import are_finite
 from ganzoo.nn.weights import Layout, can_be_saved, layouts_of
-from ganzoo.training.probe import check_nothing_came_late, comes_back, not_finite, parts_of, saved_names
+from ganzoo.training.probe import check_nothing_came_late, check_state, comes_back, not_finite, parts_of, saved_names
 
 if TYPE_CHECKING:
     from ganzoo.training.loop import Session
@@ -29,6 +29,7 @@ class Readable:
         self._session = session
         self._names = saved_names(session.run.config, session.bundle)
         self._begun = self._layouts()
+        check_state(session.run.config.trainer, session.trainer.state_dict())
 
     def look(self) -> None:
         """At a line of metrics: what is cheap to see, once the weights are known to be finite.
@@ -60,6 +61,7 @@ class Readable:
                 does = f"changes {name!r} from {before[name]} to {after[name]}, which no checkpoint could give back"
                 raise faulty(choice, does, "let it keep the type and the shape that it has after __init__")
         self._begun = now
+        check_state(session.run.config.trainer, session.trainer.state_dict())
         for name, value in session.trainer.state_dict().items():
             if not can_be_saved(value):
                 does = f"saves {name!r} as {value.dtype}, {value.layout}, which no checkpoint holds"
