@@ -65,8 +65,15 @@ def settings_in(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_unicode(value: object) -> bool:
-    """Whether text or a path can be written as UTF-8, and read again; names of files may be any bytes."""
-    return _LONE.search(str(value)) is None
+    """Whether text or a path can be written as UTF-8, and read again; names of files may be any bytes.
+
+    Bytes that a locale without UTF-8 could not read are half of a surrogate pair each, and written as what they are.
+    """
+    try:
+        str(value).encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -82,7 +89,7 @@ def _refuse_odd(table: dict[str, Any]) -> None:
         found = [item for each in level for item in (each.values() if isinstance(each, dict) else each)]
         texts = [key for each in level if isinstance(each, dict) for key in each]
         texts += [item for item in found if isinstance(item, str)]
-        if not all(map(is_unicode, texts)):
+        if any(_LONE.search(text) for text in texts):
             raise ValueError("holds text that is no Unicode: half of a surrogate pair")
         level = [item for item in found if isinstance(item, (dict, list))]
         if not level:
