@@ -1,4 +1,4 @@
-"""Which process of a run this is, how many there are, as torchrun tells it, and their threads. Free of torch."""
+"""Which process of a run this is, and how many there are, as torchrun tells it. Free of torch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ _NAMES: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 _OTHERS: Final = frozenset(
     {"GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_NAME", "ROLE_RANK", "ROLE_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 )
-_SPINS: Final = ("GOMP_SPINCOUNT", "3000")
-_WAITS: Final = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 _planned: list[int] = []
 
 
@@ -103,26 +101,6 @@ def cores() -> int:
 def threads_each(world: int) -> int:
     """Threads of each of so many processes on this machine: its share of the cores."""
     return max(1, cores() // world)
-
-
-@contextmanager
-def brief_waits() -> Iterator[None]:
-    """What imports torch within lets its threads give up their cores after a tenth of a millisecond of waiting or so.
-
-    They meet at the end of every operation, and GNU's OpenMP lets the first one there spin a hundred times as long.
-    Where another program has the core that the last one needs, each operation takes that long. A wait within a step is
-    shorter if nobody else is there. The variable is read when torch is loaded, so it is taken back; what the user says
-    of it counts.
-    """
-    if "torch" in sys.modules or any(name in os.environ for name in _WAITS):
-        yield
-        return
-    name, value = _SPINS
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
 
 
 def share(batch_size: int, world: int) -> int:

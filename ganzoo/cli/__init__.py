@@ -13,7 +13,6 @@ import click
 
 import ganzoo
 from ganzoo.errors import GanzooError, did_you_mean, printable
-from ganzoo.processes import brief_waits
 
 COMMANDS: Final = {
     "run": ("ganzoo.cli.run", "Train a GAN."),
@@ -96,8 +95,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        with brief_waits():
-            code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
+        code = cli.main(args, prog_name="ganzoo", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()  # whoever read our output has enough of it

@@ -34,7 +34,6 @@ _log = logging.getLogger("ganzoo")
 _RECENT: Final = 20
 
 
-@processes.brief_waits()
 def train(
     config: RunConfig | Mapping[str, Any] | str | Path | None = None,
     *,
