@@ -25,7 +25,7 @@ from ganzoo.evaluation.request import check_classes, check_kind, looks_at_real, 
 from ganzoo.evaluation.result import Result, names_in
 from ganzoo.evaluation.shards import sharing
 from ganzoo.evaluation.stats_file import read_statistics, write_statistics
-from ganzoo.evaluation.subjects import Subject, open_subject
+from ganzoo.evaluation.subjects import Outline, Subject, open_subject
 from ganzoo.evaluation.table import METRICS, metrics_named
 from ganzoo.nn import Extractor
 from ganzoo.registry import build, registry
@@ -195,7 +195,7 @@ def build_extractor(name: str, options: Mapping[str, Any], spec: Spec, reference
     return found
 
 
-def _reference(against: str | None, subject: Subject, root: Path | None, *, needed: bool) -> Reference | None:
+def _reference(against: str | None, subject: Outline, root: Path | None, *, needed: bool) -> Reference | None:
     """The real data; None if nobody knows them, or if they cannot be had and statistics or nothing will do instead."""
     try:
         return open_reference(against, subject, root)
@@ -208,7 +208,7 @@ def _reference(against: str | None, subject: Subject, root: Path | None, *, need
 
 
 def suitable(
-    subject: Subject, reference: Reference | None, extractor: Extractor | None, name: str | None, *, statistics: bool
+    subject: Outline, reference: Reference | None, extractor: Extractor | None, name: str | None, *, statistics: bool
 ) -> list[Metric]:
     """The metrics to compute when none are named.
 
@@ -235,7 +235,7 @@ def suitable(
     return found
 
 
-def count_for(subject: Subject, extractor: Extractor | None, asked: int | None) -> int:
+def count_for(subject: Outline, extractor: Extractor | None, asked: int | None) -> int:
     """How many samples to score.
 
     Raises:

@@ -33,7 +33,7 @@ class Reference:
         extractor: name of the feature network that suits it, or None.
     """
 
-    def __init__(self, name: str, subject: Subject | Dataset, extractor: str | None = None) -> None:
+    def __init__(self, name: str, subject: Outline | Dataset, extractor: str | None = None) -> None:
         self.name = name
         self.spec = subject.spec
         self.extractor = extractor
@@ -55,6 +55,7 @@ class Reference:
         if isinstance(found, Subject):
             yield from found.samples(n, 0, only)
             return
+        assert isinstance(found, Dataset), "it was opened to be read"
         which = torch.arange(n) if found.length is None else part_of(n, found.length)
         which = which if only is None else which[only]
         if found.length is None:
@@ -74,7 +75,7 @@ class Reference:
     def known(self, n: int) -> tuple[str, Tensor | None] | None:
         """What tells ``n`` samples from all others, and their labels; None if they must be read to know that."""
         found = self._from
-        if isinstance(found, Subject) or found.length is None or not found.digest:
+        if not isinstance(found, Dataset) or found.length is None or not found.digest:
             return None
         order = part_of(n, found.length)
         part = "" if n == found.length else f" {n}"
@@ -83,7 +84,7 @@ class Reference:
 
 
 def open_reference(
-    against: str | None, subject: Subject, root: Path | None = None, *, read: bool = True
+    against: str | None, subject: Outline, root: Path | None = None, *, read: bool = True
 ) -> Reference | None:
     """The data to compare ``subject`` with.
 
@@ -108,9 +109,9 @@ def open_reference(
     else:
         name, options = reference_settings(against, "--against")
         if name in ("folder", "npz"):
-            found = open_real(Path(options["path"]))
-            _check(found.spec, subject.spec, against, _resized(found, subject.spec, against))
-            return Reference(against, found)
+            real = open_real(Path(options["path"]))
+            _check(real.spec, subject.spec, against, _resized(real, subject.spec, against))
+            return Reference(against, real)
         if subject.data is not None and subject.data["name"] == registry().get("dataset", name).id:
             options = {**{k: v for k, v in subject.data.items() if k != "name"}, **options}
     if root is not None and "root" in {option.name for option in registry().get("dataset", name).options}:
@@ -124,7 +125,7 @@ def open_reference(
     return Reference(title, found, choice.component.extractor)
 
 
-def customary(subject: Subject) -> str | None:
+def customary(subject: Outline) -> str | None:
     """Name of the feature network that suits what ``subject`` was made from, be it here or not; None if none does."""
     if subject.data is None:
         return None

@@ -10,7 +10,7 @@ from ganzoo.errors import UsageError
 from ganzoo.evaluation.features import NO_CLASSES
 from ganzoo.evaluation.metrics import INCEPTION, Metric
 from ganzoo.evaluation.reference import Reference
-from ganzoo.evaluation.subjects import Subject
+from ganzoo.evaluation.subjects import Outline
 from ganzoo.nn import Extractor
 from ganzoo.options import option, options_of
 
@@ -48,7 +48,7 @@ def looks_at_real(metrics: Sequence[Metric] | None) -> bool:
     return metrics is None or any(metric.needs & about for metric in metrics)
 
 
-def check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
+def check_kind(metrics: Sequence[Metric], subject: Outline) -> None:
     """Refuse metrics that are for samples of another kind.
 
     Raises:
@@ -64,7 +64,7 @@ def check_kind(metrics: Sequence[Metric], subject: Subject) -> None:
 
 
 def check_classes(
-    metrics: Sequence[Metric], extractor: Extractor, name: str, subject: Subject, reference: Reference | None
+    metrics: Sequence[Metric], extractor: Extractor, name: str, subject: Outline, reference: Reference | None
 ) -> None:
     """Refuse to count classes by a network that tells others, or none.
 

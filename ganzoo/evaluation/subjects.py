@@ -43,8 +43,8 @@ def part_of(n: int, length: int) -> Tensor:
     return torch.randperm(length, generator=rng)[:n].sort().values
 
 
-class Subject(ABC):
-    """Samples to be judged.
+class Outline:
+    """What is known of samples before there are any, or before they are read.
 
     Attributes:
         spec: what a sample is.
@@ -63,6 +63,10 @@ class Subject(ABC):
     def __init__(self, spec: Spec, facts: Mapping[str, Any]) -> None:
         self.spec = spec
         self.facts = dict(facts)
+
+
+class Subject(Outline, ABC):
+    """Samples to be judged."""
 
     @abstractmethod
     def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
@@ -120,13 +124,6 @@ class Network(Subject):
             return torch.stack(logits).mean(0)
 
         return mean_over_classes
-
-
-class Outline(Subject):
-    """Samples of which no more is known than what one is: they are not there yet, or not read."""
-
-    def samples(self, n: int, seed: int, only: Tensor | None = None) -> Samples:
-        raise NotImplementedError
 
 
 class Pictures(Subject):
