@@ -91,6 +91,11 @@ class Launcher(ABC):
     def threads(self) -> int | None:
         """How many threads a job should use, or None to leave it to torch."""
 
+    @staticmethod
+    def share_of_cores(jobs: int) -> int:
+        """Threads of each of so many jobs on this machine: an equal share of the cores that they may use, or one."""
+        return processes.threads_each(jobs)
+
     @abstractmethod
     def launch(self, jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
         """Run all jobs and yield the outcome of each as it ends.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -19,7 +18,7 @@ class LocalLauncher(Launcher):
     def threads(self) -> int | None:
         """An equal share of the cores; one job alone gets what torch chooses."""
         jobs: int = self.config.jobs
-        return None if jobs == 1 else max(1, _cores() // jobs)
+        return None if jobs == 1 else self.share_of_cores(jobs)
 
     def launch(self, jobs: Iterator[Job], stop: Callable[[], int]) -> Iterator[Outcome]:
         """See :class:`ganzoo.api.Launcher`."""
@@ -51,8 +50,3 @@ class LocalLauncher(Launcher):
                 if outcome is not None:
                     running.remove(work)
                     yield outcome
-
-
-def _cores() -> int:
-    """How many cores this process may use, of those that there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
