@@ -82,7 +82,7 @@ def test_a_batch_norm_that_is_kept_in_evaluation_mixes_nothing(tmp_path: Path) -
     for mode in (True, False):
         assert not observed_traits(settled.train(mode))
         assert settled.training is mode
-        assert not settled.backbone[1].training
+        assert not settled.part[1].training
         whole = create("discriminator", "mlp", spec, norm="batch").train(mode)
         assert observed_traits(whole) == {MIXES_SAMPLES}, "one that is looked at in evaluation is not frozen"
         assert {layer.training for layer in whole.modules()} == {mode}

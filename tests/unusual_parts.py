@@ -103,37 +103,35 @@ class Picking(Critic):
         return super().forward(self.backbone(x.flatten(1)[:, self.order]))
 
 
-class Settled(Critic):
-    """Keeps a backbone with batch norm in evaluation, as pretrained ones are kept."""
+class Kept(Critic):
+    """Looks through a part that it keeps in evaluation."""
 
-    def __init__(self, config: object, spec: Spec) -> None:
-        super().__init__(config, spec)
-        self.backbone = nn.Sequential(nn.Linear(spec.numel, spec.numel), nn.BatchNorm1d(spec.numel))
-        self.backbone.eval().requires_grad_(False)
+    part: nn.Module
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        self.backbone.eval()
+        self.part.eval()
         return self
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(self.backbone(x.flatten(1)))
+        return super().forward(self.part(x.flatten(1)))
 
 
-class Unsettled(Critic):
+class Settled(Kept):
+    """Has a frozen backbone with batch norm, as pretrained ones are used."""
+
+    def __init__(self, config: object, spec: Spec) -> None:
+        super().__init__(config, spec)
+        self.part = nn.Sequential(nn.Linear(spec.numel, spec.numel), nn.BatchNorm1d(spec.numel))
+        self.part.eval().requires_grad_(False)
+
+
+class Unsettled(Kept):
     """Has a batch norm that keeps no statistics, so that it uses those of the batch in evaluation too."""
 
     def __init__(self, config: object, spec: Spec) -> None:
         super().__init__(config, spec)
-        self.norm = nn.BatchNorm1d(spec.numel, track_running_stats=False).eval()
-
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        self.norm.eval()
-        return self
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return super().forward(self.norm(x.flatten(1)))
+        self.part = nn.BatchNorm1d(spec.numel, track_running_stats=False).eval()
 
 
 @hookimpl
