@@ -61,8 +61,9 @@ class Readable:
                 does = f"changes {name!r} from {before[name]} to {after[name]}, which no checkpoint could give back"
                 raise faulty(choice, does, "let it keep the type and the shape that it has after __init__")
         self._begun = now
-        check_state(session.run.config.trainer, session.trainer.state_dict())
-        for name, value in session.trainer.state_dict().items():
+        kept = session.trainer.state_dict()
+        check_state(session.run.config.trainer, kept)
+        for name, value in kept.items():
             if not can_be_saved(value):
                 does = f"saves {name!r} as {value.dtype}, {value.layout}, which no checkpoint holds"
                 raise faulty(session.run.config.trainer, does, "give it another type, or leave it out of state_dict()")
