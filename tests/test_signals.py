@@ -104,6 +104,17 @@ def test_handlers_come_back_and_those_of_other_languages_stay(monkeypatch: pytes
     assert real(signal.SIGTERM) == before
 
 
+def test_a_signal_is_known_around_the_part_that_noted_it() -> None:
+    with signals.StopSignals() as around:
+        around.defer()
+        with signals.StopSignals() as within:
+            within.defer()
+            signal.raise_signal(signal.SIGINT)
+            assert signals.noted() == within.received == signal.SIGINT
+        assert signals.noted() == around.received == signal.SIGINT
+    assert not signals.noted()
+
+
 TWICE = """
 import os, signal
 from ganzoo.training.signals import StopSignals

@@ -7,6 +7,7 @@ happens at intervals. Process 0 alone writes and speaks.
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +26,7 @@ from ganzoo.processes import Place
 from ganzoo.training.alike import checksum
 from ganzoo.training.alone import current
 from ganzoo.training.run import Run
-from ganzoo.training.spoken import Spoken, code_of, told_error
+from ganzoo.training.spoken import BEAT, Spoken, code_of, told_error
 
 _SIGNALS: Final = 32
 
@@ -54,7 +55,7 @@ class Together(Spoken):
                 device_id=device if backend == "nccl" else None,
             )
         current[:] = [self]
-        self._vote = 0
+        self._vote, self._stuck = 0, False
         self._flats: dict[tuple[int, torch.dtype], Tensor] = {}
         self._latest: tuple[Tensor, torch.cuda.Event | None] | None = None
         self._before: tuple[Tensor, torch.cuda.Event | None] | None = None
@@ -65,6 +66,8 @@ class Together(Spoken):
         self.fall_silent()
         # NCCL would wait for a dead process, or for those that wait for this one. Gloo does not, and its threads must
         # have ended before Python does: one that wakes up later ends the program with an abort.
+        if self._stuck:
+            return  # nothing ends them
         if self.backend == "gloo" or error is None or isinstance(error, (Interrupted, DivergedError)):
             dist.destroy_process_group()
 
@@ -161,13 +164,11 @@ class Together(Spoken):
         """The names that any process has, those of process 0 first; the same in all of them."""
         text = json.dumps(names).encode()
         sizes = [torch.zeros(1, dtype=torch.int64, device=self.device) for _ in range(self.world)]
-        with self._answered():
-            dist.all_gather(sizes, torch.tensor([len(text)], device=self.device))
+        self._do(dist.all_gather, sizes, torch.tensor([len(text)], device=self.device))
         flat = torch.zeros(int(torch.cat(sizes).max()), dtype=torch.uint8, device=self.device)
         flat[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         texts = [torch.empty_like(flat) for _ in sizes]
-        with self._answered():
-            dist.all_gather(texts, flat)
+        self._do(dist.all_gather, texts, flat)
         lists = [json.loads(bytes(text[: int(size)].cpu().numpy())) for text, size in zip(texts, sizes, strict=True)]
         return list(dict.fromkeys(name for each in lists for name in each))
 
@@ -175,8 +176,7 @@ class Together(Spoken):
     def start_alike(self, bundle: Bundle) -> None:
         for tensor in filter(Tensor.numel, _tensors(bundle)):
             value = _real(tensor.data).contiguous()
-            with self._answered():
-                dist.broadcast(value.reshape(-1).view(torch.uint8), 0)  # bytes: backends do not know every type
+            self._do(dist.broadcast, value.reshape(-1).view(torch.uint8), 0)  # bytes: backends do not know every type
             _real(tensor.data).copy_(value)
 
     @torch.no_grad()
@@ -196,8 +196,7 @@ class Together(Spoken):
         """The processes that hold something else than process 0."""
         mine = checksum(_tensors(bundle)).reshape(1)
         sums = [torch.empty_like(mine) for _ in range(self.world)]
-        with self._answered():
-            dist.all_gather(sums, mine)
+        self._do(dist.all_gather, sums, mine)
         numbers = torch.cat(sums).tolist()
         return [str(rank) for rank, number in enumerate(numbers) if number != numbers[0]]
 
@@ -211,8 +210,7 @@ class Together(Spoken):
             error = err
             self._say(f"{key}/{self.rank}", {"error": str(err), "code": code_of(err)})
         told = [torch.zeros(2, dtype=torch.int64, device=self.device) for _ in range(self.world)]
-        with self._answered():
-            dist.all_gather(told, torch.tensor([len(mine), error is not None], device=self.device))
+        self._do(dist.all_gather, told, torch.tensor([len(mine), error is not None], device=self.device))
         sizes, failed = torch.stack(told).T.tolist()
         if error is not None:
             raise error
@@ -222,8 +220,7 @@ class Together(Spoken):
         flat = torch.zeros(max(sizes), dtype=torch.uint8, device=self.device)
         flat[: len(mine)] = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
         parts = [] if self.rank else [torch.empty_like(flat) for _ in sizes]
-        with self._answered():
-            dist.gather(flat, parts or None)
+        self._do(dist.gather, flat, parts or None)
         return [load(bytes(part[:size].cpu().numpy())) for part, size in zip(parts, sizes, strict=False)]
 
     def meet(self) -> None:
@@ -233,9 +230,37 @@ class Together(Spoken):
         return Shadow(run.path, run.config, run.spec) if self.rank else run
 
     def _sum(self, value: Tensor) -> Tensor:
-        with self._answered():
-            dist.all_reduce(value)
+        self._do(dist.all_reduce, value)
         return value
+
+    def _do(self, what: Callable[..., Any], *of: Any) -> None:
+        """Do something that all processes take part in, in turns with Python, which hears signals in between.
+
+        Gloo sometimes misses that another one is gone, and would wait for it as long as for one that is slow: who is
+        gone gives no signs of life.
+        """
+        with self._answered():
+            work = what(*of, async_op=True)
+            lives = None
+            while not self._is_over(work):
+                lives = lives or self._lives(range(self.world))
+                self._stuck = True
+                if not lives.last():
+                    raise self._lost()
+                self._stuck = False
+
+    def _is_over(self, work: Any) -> bool:
+        """Wait for an operation, and say whether it has ended; of NCCL's, the device waits.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        try:
+            return bool(work.wait(datetime.timedelta(seconds=BEAT)) if self.backend == "gloo" else work.wait())
+        except RuntimeError:
+            if self.backend == "gloo" and not work.is_completed():
+                return False
+            return bool(work.wait())  # its own error, or it ended just now
 
 
 class Shadow(Run):

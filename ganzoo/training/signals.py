@@ -90,6 +90,8 @@ class StopSignals:
             signal.signal(number, handler)
         self._before.clear()
         early = self.received and not self._deferring
+        if self.received and _heard and _heard[-1]._deferring:
+            _heard[-1].received = self.received  # it may still be asked for
         self._deferring = self._leaving = False
         self._outside = None
         if early and (error is None or (isinstance(error, Exception) and not isinstance(error, Interrupted))):

@@ -29,7 +29,7 @@ _FIRST_WORDS: Final = 10.0
 
 Less if a signal comes: torchrun sends one where a process ended without a word.
 """
-_BEAT: Final = 2.0
+BEAT: Final = 2.0
 """Seconds between two signs of life of a process."""
 _HURRY: Final = 10.0
 """Seconds without one after which a process is given up when a signal asks to leave: who sent it may know why."""
@@ -139,24 +139,17 @@ class Spoken(Alone):
 
         In turns with Python, which hears signals in between.
         """
-        pause, looked = 0.001, time.monotonic()
-        beats = {rank: (b"", looked) for rank in on if rank != self.rank}
+        pause, lives = 0.001, self._lives(on)
         with self._answered():
             while not self._store.check([key]):
                 time.sleep(pause)
                 pause = min(2 * pause, 0.1)
-                now = time.monotonic()
-                if now - looked < _BEAT:
-                    continue
-                looked = now
-                for rank, (beat, heard) in beats.items():
-                    life = f"alive/{rank}"
-                    last = self._store.get(life) if self._store.check([life]) else b""
-                    if last != beat:
-                        beats[rank] = (last, now)
-                    elif now - heard > (_HURRY if noted() else max(_HURRY, self._timeout)):
-                        raise self._lost()
+                if not lives.last():
+                    raise self._lost()
             return self._store.get(key).decode()
+
+    def _lives(self, ranks: Sequence[int]) -> Lives:
+        return Lives(self._store, [rank for rank in ranks if rank != self.rank], self._timeout)
 
     def _lost(self) -> LostError:
         return LostError(
@@ -190,6 +183,40 @@ class Spoken(Alone):
             raise LostError(f"The {self.world} processes do not find each other: {why}.") from None
 
 
+class Lives:
+    """Signs of life of other processes, from now on.
+
+    Args:
+        store: where they give them.
+        ranks: theirs.
+        timeout: seconds without one after which a process is given up; fewer if a signal asks to leave.
+    """
+
+    def __init__(self, store: Store, ranks: Sequence[int], timeout: int) -> None:
+        self._store, self._patience = store, max(_HURRY, timeout)
+        self._looked = time.monotonic()
+        self._beats = dict.fromkeys(ranks, (b"", self._looked))
+
+    def last(self) -> bool:
+        """Whether none of them is given up. Ask as often as you like: it looks now and then.
+
+        Raises:
+            RuntimeError: whoever kept the store is gone.
+        """
+        now = time.monotonic()
+        if now - self._looked < BEAT:
+            return True
+        self._looked = now
+        for rank, (beat, heard) in self._beats.items():
+            life = f"alive/{rank}"
+            latest = self._store.get(life) if self._store.check([life]) else b""
+            if latest != beat:
+                self._beats[rank] = (latest, now)
+            elif now - heard > (_HURRY if noted() else self._patience):
+                return False
+        return True
+
+
 def _beat(store: Store, rank: int, silent: threading.Event) -> None:
     """Say now and then that this process lives, until it has left."""
     for number in itertools.count():
@@ -197,7 +224,7 @@ def _beat(store: Store, rank: int, silent: threading.Event) -> None:
             store.set(f"alive/{rank}", str(number))
         except RuntimeError:
             return  # whoever kept the store is gone
-        if silent.wait(_BEAT):
+        if silent.wait(BEAT):
             return
 
 
