@@ -12,32 +12,101 @@ from torch import Tensor, nn, optim
 from ganzoo.nn import light_optim
 from ganzoo.nn.light_optim import torch_class
 
-KINDS: dict[str, dict[str, Any]] = {
-    "Adam": {"betas": (0.5, 0.9), "weight_decay": 0.1},
-    "AdamW": {"fused": True},
-    "RMSprop": {"foreach": True},
-    "SGD": {"momentum": 0.9},
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Adam": ("Adam", {"betas": (0.5, 0.9), "weight_decay": 0.1}),
+    "AdamW": ("AdamW", {"foreach": True}),
+    "fused Adam": ("Adam", {"fused": True, "betas": (0.5, 0.9), "weight_decay": 0.1}),
+    "fused AdamW": ("AdamW", {"fused": True}),
+    "fused Adam with amsgrad": ("Adam", {"fused": True, "amsgrad": True}),
+    "fused Adam that maximises": ("Adam", {"fused": True, "maximize": True}),
+    "RMSprop": ("RMSprop", {"foreach": True}),
+    "SGD": ("SGD", {"momentum": 0.9}),
 }
 
 
-def trained(kind: Callable[..., optim.Optimizer], options: dict[str, Any]) -> tuple[list[Tensor], optim.Optimizer]:
-    """Parameters after three steps, with a look at the state and back in between."""
+def quietly(_: optim.Optimizer) -> None:
+    pass
+
+
+def looked_at(optimizer: optim.Optimizer) -> None:
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+def without_one(optimizer: optim.Optimizer) -> None:
+    """Leave a parameter out of the next step, so that it has taken one less."""
+    optimizer.param_groups[0]["params"][0].grad = None
+
+
+def with_another(optimizer: optim.Optimizer) -> None:
+    if len(optimizer.param_groups) == 1:
+        optimizer.add_param_group({"params": [nn.Parameter(torch.ones(4))], "lr": 0.02})
+
+
+def forgotten(optimizer: optim.Optimizer) -> None:
+    optimizer.state.clear()
+
+
+def forgotten_once(optimizer: optim.Optimizer) -> None:
+    """Start one parameter anew."""
+    optimizer.state[optimizer.param_groups[0]["params"][1]] = {}
+
+
+def with_other_moments(optimizer: optim.Optimizer) -> None:
+    for moments in optimizer.state.values():
+        moments.update({name: 2 * value for name, value in moments.items() if isinstance(value, Tensor)})
+
+
+def slower(optimizer: optim.Optimizer) -> None:
+    optimizer.param_groups[0]["lr"] /= 2
+
+
+def left_out(optimizer: optim.Optimizer) -> None:
+    """As the guard does for numbers that are not finite."""
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+
+
+BETWEEN = (
+    quietly,
+    looked_at,
+    without_one,
+    with_another,
+    forgotten,
+    forgotten_once,
+    with_other_moments,
+    slower,
+    left_out,
+)
+
+
+def trained(
+    kind: Callable[..., optim.Optimizer],
+    options: dict[str, Any],
+    between: Callable[[optim.Optimizer], None] = looked_at,
+) -> tuple[list[Tensor], optim.Optimizer]:
+    """Parameters after six steps; before the fourth, something else happens."""
     rng = torch.Generator().manual_seed(1)
     parameters = [nn.Parameter(torch.randn(5, 3, generator=rng)), nn.Parameter(torch.randn(3, generator=rng))]
     optimizer = kind(parameters, lr=0.01, **options)
-    for _ in range(3):
+    for step in range(6):
+        every = [p for group in optimizer.param_groups for p in group["params"]]
         optimizer.zero_grad()
-        torch.autograd.backward([(p**4).sum() for p in parameters])
+        torch.autograd.backward([(p**4).sum() for p in every])
+        if step == 3:
+            between(optimizer)
         optimizer.step()
-        optimizer.load_state_dict(optimizer.state_dict())
-    return [p.detach() for p in parameters], optimizer
+        if hasattr(optimizer, "found_inf"):
+            del optimizer.found_inf
+    return [p.detach() for group in optimizer.param_groups for p in group["params"]], optimizer
 
 
+@pytest.mark.parametrize("between", BETWEEN)
 @pytest.mark.parametrize("name", KINDS)
-def test_they_step_as_torch_does_to_the_last_bit(name: str) -> None:
-    theirs, ours = getattr(optim, name), getattr(light_optim, name)
-    expected, before = trained(theirs, KINDS[name])
-    found, after = trained(ours, KINDS[name])
+def test_they_step_as_torch_does_to_the_last_bit(name: str, between: Callable[[optim.Optimizer], None]) -> None:
+    kind, options = KINDS[name]
+    theirs, ours = getattr(optim, kind), getattr(light_optim, kind)
+    expected, before = trained(theirs, options, between)
+    found, after = trained(ours, options, between)
     assert all(map(torch.equal, found, expected))
     torch.testing.assert_close(after.state_dict(), before.state_dict(), rtol=0, atol=0)
     assert isinstance(after, theirs)

@@ -1,4 +1,4 @@
-"""torch's optimisers, without the wait before their first use.
+"""torch's optimisers, without the wait before their first use, and with a quicker step.
 
 torch wraps the methods of its optimisers to keep them from its compiler. The wrappers import that compiler, with sympy
 and ``torch.distributed``, when the first optimiser is made: that takes as long as importing torch did. Here are the
@@ -8,9 +8,12 @@ methods without the wrappers. The arithmetic and the state are torch's.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from operator import is_
+from typing import Any, NamedTuple
 
 import torch
-from torch import optim
+from torch import Tensor, optim
 
 
 class _Light(optim.Optimizer):
@@ -22,12 +25,125 @@ class _Light(optim.Optimizer):
     load_state_dict = inspect.unwrap(optim.Optimizer.load_state_dict)
 
 
-class Adam(_Light, optim.Adam):
-    step = torch.no_grad()(inspect.unwrap(optim.Adam.step))
+class _Held(NamedTuple):
+    """What a fused step of a group takes.
+
+    Attributes:
+        states: of each parameter, as the optimiser has it: its moments, and the steps that it has taken.
+        counts: those steps; the tensors in ``steps`` are views of it.
+    """
+
+    parameters: list[Tensor]
+    states: list[dict[str, Tensor]]
+    averages: list[Tensor]
+    squares: list[Tensor]
+    steps: list[Tensor]
+    counts: Tensor
+
+    def is_of(self, group: dict[str, Any]) -> bool:
+        """Whether nobody has put others in their place, and a step would move all."""
+        return (
+            _is_usual(group)
+            and len(group["params"]) == len(self.parameters)
+            and all(map(is_, group["params"], self.parameters))
+            and all(map(is_, [state["exp_avg"] for state in self.states], self.averages))
+            and all(map(is_, [state["exp_avg_sq"] for state in self.states], self.squares))
+            and all(map(is_, [state["step"] for state in self.states], self.steps))
+        )
 
 
-class AdamW(_Light, optim.AdamW):
-    step = torch.no_grad()(inspect.unwrap(optim.AdamW.step))
+def _is_usual(group: dict[str, Any]) -> bool:
+    return bool(group["fused"]) and not (group["amsgrad"] or group["capturable"] or group["differentiable"])
+
+
+class _Fused(_Light):
+    """Adam whose fused step looks for its tensors once; torch does so at each step, and counts for each parameter.
+
+    That takes a small network as long as a layer. Where anything is unusual, the step is torch's own.
+    """
+
+    _held: tuple[_Held | None, ...] | None = None
+
+    def _step_with(self, torchs: Callable[..., Any], closure: Callable[[], Any] | None) -> Any:
+        held = None if closure is not None else self._current()
+        if held is None:
+            loss = torchs(self, closure)
+            self._held = tuple(map(self._hold, self.param_groups))
+            return loss
+        grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        for group, (each, gradients) in zip(self.param_groups, held, strict=True):
+            each.counts.add_(1)
+            step: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+            step(
+                each.parameters,
+                gradients,
+                each.averages,
+                each.squares,
+                [],
+                each.steps,
+                lr=group["lr"],
+                beta1=group["betas"][0],
+                beta2=group["betas"][1],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                amsgrad=False,
+                maximize=group["maximize"],
+                grad_scale=grad_scale,
+                found_inf=found_inf,
+            )
+            if found_inf is not None:
+                each.counts.sub_(found_inf)
+        return None
+
+    def _current(self) -> list[tuple[_Held, list[Tensor]]] | None:
+        """What is held of each group and its gradients, if a step would take just that."""
+        if self._held is None or len(self._held) != len(self.param_groups):
+            return None
+        states = [state for held in self._held if held is not None for state in held.states]
+        if len(states) != len(self.state) or not all(map(is_, self.state.values(), states)):
+            return None
+        found = []
+        for group, held in zip(self.param_groups, self._held, strict=True):
+            if held is None or not held.is_of(group):
+                return None
+            gradients = [p.grad for p in held.parameters]
+            given = [gradient for gradient in gradients if gradient is not None and not gradient.is_sparse]
+            if len(given) < len(gradients):
+                return None
+            found.append((held, given))
+        return found
+
+    def _hold(self, group: dict[str, Any]) -> _Held | None:
+        """What a later step of a group takes; its counts of steps become views of one tensor, with the same values."""
+        parameters: list[Tensor] = list(group["params"])
+        if not _is_usual(group):
+            return None
+        states: list[dict[str, Tensor]] = [self.state[p] for p in parameters if self.state.get(p)]
+        kinds = {(p.device, p.dtype) for p in parameters}
+        if not parameters or len(states) < len(parameters) or len(kinds) > 1:
+            return None
+        counts = torch.stack([state["step"] for state in states])
+        steps = list(counts.unbind())
+        for state, step in zip(states, steps, strict=True):
+            state["step"] = step
+        averages, squares = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq"))
+        return _Held(parameters, states, averages, squares, steps, counts)
+
+
+class Adam(_Fused, optim.Adam):
+    _of_torch = staticmethod(inspect.unwrap(optim.Adam.step))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return self._step_with(self._of_torch, closure)
+
+
+class AdamW(_Fused, optim.AdamW):
+    _of_torch = staticmethod(inspect.unwrap(optim.AdamW.step))
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        return self._step_with(self._of_torch, closure)
 
 
 class RMSprop(_Light, optim.RMSprop):
@@ -41,4 +157,4 @@ class SGD(_Light, optim.SGD):
 def torch_class(optimizer: optim.Optimizer) -> type[optim.Optimizer]:
     """The class of torch whose arithmetic an optimiser has: the one underneath for one from here."""
     bases = type(optimizer).__bases__
-    return bases[1] if bases[0] is _Light else type(optimizer)
+    return bases[1] if bases[0] in (_Light, _Fused) else type(optimizer)
