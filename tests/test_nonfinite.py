@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from running import also, train, weights
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from ganzoo.errors import DivergedError
 from ganzoo.nn.bundle import Side
-from ganzoo.nn.guard import Guard
+from ganzoo.nn.guard import Guard, are_finite
 from ganzoo.training import checkpoint
 
 OPTIMIZERS: dict[str, Any] = {
@@ -133,3 +135,32 @@ def test_too_many_bad_numbers_stop_the_run(tmp_path: Path, mode: str) -> None:
     (run,) = tmp_path.iterdir()
     saved = checkpoint.load(checkpoint.newest_good(run))
     assert all(torch.isfinite(value).all() for value in saved.model.values())
+
+
+TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64)
+BAD = st.sampled_from([float("nan"), float("inf"), float("-inf")])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(TYPES), st.integers(0, 40), st.none() | BAD), min_size=1, max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_numbers_that_are_not_finite_are_found_wherever_they_stand(
+    described: list[tuple[torch.dtype, int, float | None]], random: Any
+) -> None:
+    tensors = []
+    for kind, rows, bad in described:
+        tensor = torch.full((rows, 3), -2.0, dtype=kind).T
+        if bad is not None and rows:
+            tensor[random.randrange(3), random.randrange(rows)] = bad
+        tensors.append(tensor)
+    expected = [bool(torch.isfinite(tensor).all()) for tensor in tensors if tensor.numel()]
+    assert are_finite(tensors).tolist() == (expected or [True])
+
+
+def test_the_largest_numbers_are_finite_and_sparse_gradients_are_looked_into() -> None:
+    largest = [torch.full((1000,), torch.finfo(kind).max, dtype=kind) for kind in (torch.float32, torch.float64)]
+    assert are_finite(largest).all()
+    sparse = torch.sparse_coo_tensor(torch.tensor([[1]]), [float("nan")], (4,), check_invariants=True)
+    assert not are_finite([sparse]).any()
+    assert are_finite([torch.sparse_coo_tensor(torch.tensor([[1]]), [3.0], (4,), check_invariants=True)]).all()

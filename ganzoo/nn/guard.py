@@ -93,14 +93,25 @@ class Guard:
 def are_finite(tensors: Sequence[Tensor]) -> Tensor:
     """Whether all numbers of each tensor are finite: ``[n]`` bool on the device, in a few operations for all.
 
-    The largest tells. On MPS it is the sum: until torch 2.12, what is NaN there is no maximum. Tensors without numbers,
-    which have no largest one, are left out; if none is left, it is ``[1]`` and true.
+    The largest tells, and on CPUs the least and the largest, which are found ten times as fast. On MPS it is the sum:
+    until torch 2.12, what is NaN there is no maximum. Tensors without numbers, which have no largest one, are left out;
+    if none is left, it is ``[1]`` and true.
     """
-    device, held = tensors[0].device, [tensor for tensor in tensors if tensor.numel()]
+    device, held = tensors[0].device, [_numbers(tensor) for tensor in tensors if tensor.numel()]
+    held = [numbers for numbers in held if numbers.numel()]
     if not held:
         return torch.ones(1, dtype=torch.bool, device=device)
+    if device.type == "cpu":
+        ends = torch.stack([end.double() for numbers in held for end in torch.aminmax(numbers)])
+        return torch.isfinite(ends).view(-1, 2).all(1)
     order = 1.0 if device.type == "mps" else float("inf")
     return torch.isfinite(torch.stack([value.float() for value in torch._foreach_norm(held, ord=order)]))
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """All numbers of a tensor as real ones: of a sparse one, those that it holds."""
+    held = tensor._values() if tensor.is_sparse else tensor
+    return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
 
 
 def finite_mean(values: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Health in words: now and then it looks at a run, and says what it sees, what that usually means and what to try.
 
-A look costs about half a step and comes every fifty steps at first, then every tenth of the run so far, up to 250. A
+A look costs about a step and comes every fifty steps at first, then every tenth of the run so far, up to 250. A
 warning needs several looks in a row, is given once, and again only after it cleared. Where one failure explains
 another, only the first is said: the order of the signs in ``_SIGNS`` is that order.
 """

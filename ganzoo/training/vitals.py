@@ -81,7 +81,8 @@ class Examiner:
     def look(self) -> Vitals:
         """Measure; the device is waited for once."""
         bundle, real = self.bundle, self.real
-        with unchanged_buffers(bundle.gen_side, bundle.disc_side):
+        # Not of the sides themselves, whose optimisers hold more than all networks do, and take no step here.
+        with unchanged_buffers(*bundle.gen_side.children(), *bundle.disc_side.children()):
             with torch.no_grad(), bundle.precision.autocast():
                 fake = Batch(bundle.gen(self.latents, real.y).float(), real.y)
                 # The module itself: compiled for a step, it would be compiled again for this.
