@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn, optim
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ganzoo.nn import light_optim
 from ganzoo.nn.light_optim import torch_class
@@ -113,11 +114,11 @@ def test_they_step_as_torch_does_to_the_last_bit(name: str, between: Callable[[o
     assert torch_class(after) is torch_class(before) is theirs
 
 
-def test_hooks_and_closures_are_served() -> None:
+@pytest.mark.parametrize(("kind", "options"), [("SGD", {}), ("Adam", {"fused": True}), ("AdamW", {"fused": True})])
+def test_hooks_and_closures_are_served(kind: str, options: dict[str, Any]) -> None:
     seen: list[str] = []
     parameter = nn.Parameter(torch.ones(2))
-    optimizer = light_optim.SGD([parameter], lr=0.5)
-    optimizer.register_step_post_hook(lambda *_: seen.append("step"))
+    optimizer = getattr(light_optim, kind)([parameter], lr=0.5, **options)
 
     def closure() -> float:
         optimizer.zero_grad()
@@ -126,8 +127,30 @@ def test_hooks_and_closures_are_served() -> None:
         return total.item()
 
     assert optimizer.step(closure) == 2.0
-    assert parameter.tolist() == [0.0, 0.0]
-    assert seen == ["step"]
+    optimizer.step()
+    optimizer.step()
+    before = optimizer.register_step_pre_hook(lambda *_: seen.append("before"))
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    optimizer.step()
+    assert isinstance(optimizer.step(closure), float)
+    before.remove()
+    of_all = register_optimizer_step_pre_hook(lambda *_: seen.append("any"))
+    optimizer.step()
+    of_all.remove()
+    assert seen == ["before", "after", "before", "after", "any", "after"]
+
+
+def test_a_parameter_without_a_gradient_stays() -> None:
+    """As one that a step does not use: torch leaves it out."""
+    used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = light_optim.Adam([used, unused], lr=0.5, fused=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.autograd.backward((used**2).sum())
+        optimizer.step()
+    assert unused.tolist() == [1.0, 1.0]
+    assert list(optimizer.state) == [used]
+    assert optimizer.state[used]["step"].item() == 3
 
 
 def test_an_optimiser_of_another_class_is_no_light_one() -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, optim
+from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
 
 
 class _Light(optim.Optimizer):
@@ -62,25 +63,31 @@ class _Fused(_Light):
     That takes a small network as long as a layer. Where anything is unusual, the step is torch's own.
     """
 
-    _held: tuple[_Held | None, ...] | None = None
+    _held: tuple[_Held | None, ...] = ()
+    _step_of_torch: Callable[..., Any]  # with hooks, and a range for torch's profiler
 
-    def _step_with(self, torchs: Callable[..., Any], closure: Callable[[], Any] | None) -> Any:
-        held = None if closure is not None else self._current()
-        if held is None:
-            loss = torchs(self, closure)
-            self._held = tuple(map(self._hold, self.param_groups))
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step, as torch's optimiser takes it."""
+        holds = self._holds()
+        given = [] if closure is not None or not holds or self._has_hooks() else self._gradients()
+        if not given:
+            loss = self._step_of_torch(closure)
+            if not holds:
+                self._held = tuple(map(self._hold, self.param_groups))
             return loss
         grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        for group, (each, gradients) in zip(self.param_groups, held, strict=True):
-            each.counts.add_(1)
-            step: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-            step(
-                each.parameters,
+        for group, held, gradients in zip(self.param_groups, self._held, given, strict=True):
+            assert held is not None
+            held.counts.add_(1)
+            take: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+            take(
+                held.parameters,
                 gradients,
-                each.averages,
-                each.squares,
+                held.averages,
+                held.squares,
                 [],
-                each.steps,
+                held.steps,
                 lr=group["lr"],
                 beta1=group["betas"][0],
                 beta2=group["betas"][1],
@@ -92,25 +99,42 @@ class _Fused(_Light):
                 found_inf=found_inf,
             )
             if found_inf is not None:
-                each.counts.sub_(found_inf)
+                held.counts.sub_(found_inf)
         return None
 
-    def _current(self) -> list[tuple[_Held, list[Tensor]]] | None:
-        """What is held of each group and its gradients, if a step would take just that."""
-        if self._held is None or len(self._held) != len(self.param_groups):
-            return None
+    step.hooked = True  # type: ignore[attr-defined]  # torch would wrap it, which takes a tenth of a millisecond
+
+    def _has_hooks(self) -> bool:
+        return bool(
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _global_optimizer_pre_hooks
+            or _global_optimizer_post_hooks
+        )
+
+    def _holds(self) -> bool:
+        """Whether what is held is still what a step would take."""
         states = [state for held in self._held if held is not None for state in held.states]
-        if len(states) != len(self.state) or not all(map(is_, self.state.values(), states)):
-            return None
+        return (
+            bool(states)
+            and len(states) == len(self.state)
+            and all(map(is_, self.state.values(), states))
+            and len(self._held) == len(self.param_groups)
+            and all(
+                held is not None and held.is_of(group)
+                for held, group in zip(self._held, self.param_groups, strict=True)
+            )
+        )
+
+    def _gradients(self) -> list[list[Tensor]]:
+        """Of each group; none at all if one is missing or sparse."""
         found = []
-        for group, held in zip(self.param_groups, self._held, strict=True):
-            if held is None or not held.is_of(group):
-                return None
+        for held in filter(None, self._held):
             gradients = [p.grad for p in held.parameters]
             given = [gradient for gradient in gradients if gradient is not None and not gradient.is_sparse]
             if len(given) < len(gradients):
-                return None
-            found.append((held, given))
+                return []
+            found.append(given)
         return found
 
     def _hold(self, group: dict[str, Any]) -> _Held | None:
@@ -131,19 +155,11 @@ class _Fused(_Light):
 
 
 class Adam(_Fused, optim.Adam):
-    _of_torch = staticmethod(inspect.unwrap(optim.Adam.step))
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        return self._step_with(self._of_torch, closure)
+    _step_of_torch = optim.Optimizer.profile_hook_step(inspect.unwrap(optim.Adam.step))
 
 
 class AdamW(_Fused, optim.AdamW):
-    _of_torch = staticmethod(inspect.unwrap(optim.AdamW.step))
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        return self._step_with(self._of_torch, closure)
+    _step_of_torch = optim.Optimizer.profile_hook_step(inspect.unwrap(optim.AdamW.step))
 
 
 class RMSprop(_Light, optim.RMSprop):
