@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ganzoo import processes
 from ganzoo.api import MIXES_SAMPLES, Spec, UsageError
+from ganzoo.settings import PRODUCTS
 
 if TYPE_CHECKING:
     from ganzoo.config import OptimConfig, RunConfig, RunSettings
@@ -58,7 +59,10 @@ class Decision:
 
 
 class Arrangement(NamedTuple):
-    """Arithmetic of the networks (``fp32``, ``bf16``, ``fp16``) and order of their weights in memory."""
+    """Arithmetic of the networks and order of their weights in memory.
+
+    The arithmetic is ``fp32``, ``bf16``, ``bf16-products`` or ``fp16``.
+    """
 
     precision: str
     layout: str
@@ -130,7 +134,9 @@ def to_measure(settings: RunSettings, spec: Spec, machine: Machine) -> list[Arra
     if settings.layout == AUTO:
         may = spec.is_image and machine.kind != "mps" and not settings.deterministic
         layouts = ["contiguous", "channels-last"] if may else ["contiguous"]
-    return [Arrangement(precision, layout) for precision in precisions for layout in layouts]
+    found = [Arrangement(precision, layout) for precision in precisions for layout in layouts]
+    may = machine.kind == "cpu" and machine.bf16 is not False and not (settings.deterministic or settings.compile)
+    return [*found, Arrangement(PRODUCTS, layouts[0])] if may and "bf16" in precisions else found
 
 
 def expected(config: RunConfig, machine: Machine) -> list[Decision]:
@@ -141,7 +147,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
     return [
         *of_machine(machine),
         precision(settings, machine)
-        if len({each.precision for each in open_to}) == 1
+        if settings.precision != AUTO or len({each.precision for each in open_to}) == 1
         else Decision("precision", _LATER, f"bf16 if {_hardware(machine)}it is {GAIN:g} times as fast; {small} fp32"),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1

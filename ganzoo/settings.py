@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ganzoo import processes
 from ganzoo.errors import UsageError
 from ganzoo.options import Seconds, option, options_of
+
+PRODUCTS: Final = "bf16-products"
+"""A way of CPUs to compute in bf16, which a run may choose; see :class:`ganzoo.nn.precision.Precision`."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from ganzoo.training.run import Run
 CPU = torch.device("cpu")
 IMAGES, POINTS = Spec((1, 16, 16)), Spec((2,))
 PLAIN, LAST = Arrangement("fp32", "contiguous"), Arrangement("fp32", "channels-last")
+BF16, PRODUCTS = Arrangement("bf16", "contiguous"), Arrangement("bf16-products", "contiguous")
 TINY = {**DIGITS, "run.steps": 3}
 
 
@@ -45,7 +46,18 @@ def machine(device: str = "cpu", *, bf16: bool = False) -> Machine:
         ({"deterministic": True}, IMAGES, machine("cuda:0", bf16=True), [PLAIN]),
         ({"layout": "channels-last"}, IMAGES, machine(), [LAST]),
         ({"precision": "fp32"}, POINTS, machine(bf16=True), [PLAIN]),
-        ({}, POINTS, machine(bf16=True), [PLAIN, Arrangement("bf16", "contiguous")]),
+        ({}, POINTS, machine(bf16=True), [PLAIN, BF16, PRODUCTS]),
+        ({}, POINTS, machine("cuda:0", bf16=True), [PLAIN, BF16]),
+        ({"compile": True}, POINTS, machine(bf16=True), [PLAIN, BF16]),
+        ({"precision": "bf16"}, POINTS, machine(bf16=True), [BF16, PRODUCTS]),
+        ({"precision": "bf16"}, POINTS, machine(), [BF16]),
+        ({"precision": "bf16", "deterministic": True}, POINTS, machine(bf16=True), [BF16]),
+        (
+            {},
+            IMAGES,
+            machine(bf16=True),
+            [PLAIN, LAST, BF16, Arrangement("bf16", "channels-last"), PRODUCTS],
+        ),
         ({"precision": "fp16", "layout": "contiguous"}, IMAGES, machine(), [Arrangement("fp16", "contiguous")]),
     ],
 )

@@ -173,6 +173,7 @@ class Bundle:
         self._places: list[dict[str, Tensor | None]] = []
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
+        self._pass: CriticPass | None = None  # the last one, until it is differentiated
         self._left_out: Tensor | None = None  # whether the last step was, on the device
         constrains = any(map(_constrains, self.regularizers))
         self._constrained = list(disc.parameters()) if constrains else []
@@ -235,7 +236,7 @@ class Bundle:
 
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
-        self.step = step
+        self.step, self._pass = step, None
         self._on_begin()
         self.noise.begin(step)
         for side in (self.gen_side, self.disc_side):
@@ -270,18 +271,7 @@ class Bundle:
             else:
                 y = None if real.y is None or fake.y is None else torch.cat((real.y, fake.y))
                 real_logits, fake_logits = look(torch.cat((real_x, fake_x)), y).tensor_split((len(real_x),))
-        return CriticPass(
-            look,
-            real_x,
-            fake_x,
-            real.y,
-            fake.y,
-            real_logits.float(),
-            fake_logits.float(),
-            self.noise.rng,
-            full_precision=self.precision.is_full,
-            mean=self.communication.mean,
-        )
+        return self._passed(look, Batch(real_x, real.y), Batch(fake_x, fake.y), real_logits, fake_logits)
 
     def generator_pass(self, fake: Batch, real: Batch | None) -> CriticPass:
         """The critic looks at the fakes, and at the reals if the loss uses them; reals carry no graph."""
@@ -290,11 +280,15 @@ class Bundle:
             fake_logits = self.critic(fake.x, fake.y)
             with torch.no_grad():
                 real_logits = fake_logits.new_empty(0) if real is None else self.critic(reals.x, reals.y)
-        return CriticPass(
-            self.critic,
-            reals.x,
+        return self._passed(self.critic, reals, fake, real_logits, fake_logits)
+
+    def _passed(self, look: Critic, real: Batch, fake: Batch, *logits: Tensor) -> CriticPass:
+        real_logits, fake_logits = (each.float() for each in logits)
+        self._pass = CriticPass(
+            look,
+            real.x,
             fake.x,
-            reals.y,
+            real.y,
             fake.y,
             real_logits,
             fake_logits,
@@ -302,6 +296,7 @@ class Bundle:
             full_precision=self.precision.is_full,
             mean=self.communication.mean,
         )
+        return self._pass
 
     def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
         """The loss's terms and every regularizer's penalty."""
@@ -340,7 +335,10 @@ class Bundle:
         A trainer that needs more than :meth:`update_discriminator` and :meth:`update_generator` calls this and, later
         in its step, :meth:`apply_gradients`. Under float16 it scales the gradients, which that takes out again.
         """
-        side.backward(total)
+        seen, self._pass = self._pass, None
+        once = seen is not None and not seen.full_precision and not seen.is_differentiated
+        with self.precision.of_backward(rounded=once):
+            side.backward(total)
 
     def apply_gradients(self, side: Side, total: Tensor) -> Tensor:
         """Average what stands in ``.grad``, step, and note on the device whether ``total`` was finite.

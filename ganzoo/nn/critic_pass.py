@@ -31,6 +31,7 @@ class CriticPass:
         mean: the mean of a tensor over the processes of the run, differentiable. The batch here is this process's part.
             A term that is a mean over samples needs no more; one that uses a statistic of the whole batch takes it
             through this.
+        is_differentiated: whether a gradient was taken here, so that what follows is differentiated twice.
     """
 
     critic: Critic
@@ -43,6 +44,7 @@ class CriticPass:
     rng: torch.Generator | None = None
     full_precision: bool = True
     mean: Callable[[Tensor], Tensor] = _alone
+    is_differentiated: bool = field(default=False, init=False)
     _gradients: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def real_gradient(self) -> Tensor:
@@ -59,6 +61,7 @@ class CriticPass:
         The gradient of the sum of the logits is each sample's own gradient as long as the critic does not mix
         samples (no batch normalisation); see the trait ``mixes-samples``.
         """
+        self.is_differentiated = True
         if not x.requires_grad:
             x = x.detach().requires_grad_()
         with torch.autocast(x.device.type, enabled=False), PlainAttention():
@@ -66,6 +69,7 @@ class CriticPass:
             return _input_gradient(self.critic(full, y), x)
 
     def _gradient(self, key: str, x: Tensor, logits: Tensor, y: Tensor | None) -> Tensor:
+        self.is_differentiated = True
         if key not in self._gradients:
             shared = self.full_precision and x.requires_grad and logits.requires_grad
             self._gradients[key] = _input_gradient(logits, x) if shared else self.gradient_at(x, y)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.nn.guard import are_finite
+from ganzoo.settings import PRODUCTS
 
-Arithmetic = Literal["fp32", "bf16", "fp16"]
-DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Arithmetic = Literal["fp32", "bf16", "fp16", "bf16-products"]
+
+DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, PRODUCTS: torch.float32}
 IDLE: Final = nullcontext()
 _START: Final = 2.0**16
 _LARGEST: Final = 2.0**24
@@ -21,7 +23,12 @@ _PATIENCE: Final = 2000
 
 
 class Precision:
-    """In which arithmetic the networks run. Losses, and whatever is differentiated twice, are always float32."""
+    """In which arithmetic the networks run. Losses, and whatever is differentiated twice, are always float32.
+
+    ``bf16-products`` is a way of CPUs to compute in bfloat16: everything is float32, and products of matrices round
+    their factors, as TensorFloat-32 does on CUDA. So nothing is cast, which costs fully connected networks more than
+    the arithmetic gains.
+    """
 
     def __init__(self, name: Arithmetic, device: torch.device) -> None:
         self.name = name
@@ -36,10 +43,16 @@ class Precision:
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which networks are called."""
         kind = self.device.type
-        if not self.is_full:
+        if self.name == PRODUCTS and not self._in_full and not torch.is_autocast_enabled(kind):
+            return ROUNDED
+        if not self.is_full and self.name != PRODUCTS:
             return torch.autocast(kind, DTYPES[self.name])
         # Steps of small networks take as long as a few hundred of these contexts, so the idle one is made once.
         return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else IDLE
+
+    def of_backward(self, *, rounded: bool) -> AbstractContextManager[Any]:
+        """The context in which objectives are differentiated: ``rounded``, products round as in the networks."""
+        return ROUNDED if self.name == PRODUCTS and rounded else IDLE
 
     @contextmanager
     def full(self) -> Iterator[None]:
@@ -50,6 +63,30 @@ class Precision:
                 yield
         finally:
             self._in_full = before
+
+
+def can_round_products() -> bool:
+    """Whether this torch lets products of float32 matrices on CPUs round their factors (from 2.9 on)."""
+    return hasattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision")
+
+
+class _RoundedFactors:
+    """Within, products of float32 matrices on CPUs round their factors to bfloat16 and add up in float32."""
+
+    def __init__(self) -> None:
+        self._before: list[str] = []
+
+    def __enter__(self) -> None:
+        matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        self._before.append(matmul.fp32_precision)
+        matmul.fp32_precision = "bf16"
+
+    def __exit__(self, *error: object) -> None:
+        matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+        matmul.fp32_precision = self._before.pop()
+
+
+ROUNDED: Final = _RoundedFactors()
 
 
 class PlainAttention:

@@ -21,7 +21,9 @@ import torch
 from ganzoo import decisions
 from ganzoo.decisions import Arrangement, Decision, Machine
 from ganzoo.nn import Bundle
+from ganzoo.nn.precision import can_round_products
 from ganzoo.reading import read_table
+from ganzoo.settings import PRODUCTS
 from ganzoo.training import convolving
 from ganzoo.training.build import arrange
 from ganzoo.training.choices import chosen_once
@@ -119,7 +121,8 @@ def settle(session: Session) -> list[Decision]:
     known = (decisions.precision(settings, machine), decisions.layout(settings, session.run.spec, machine))
     for at, fixed in enumerate(known):
         several = len({each[at] for each in open_to}) > 1
-        found.append(Decision(fixed.name, chosen[at], reasons[at]) if several else fixed)
+        as_asked = settings.precision == chosen[at]  # though another way of it may have been tried
+        found.append(Decision(fixed.name, chosen[at], reasons[at]) if several and not as_asked else fixed)
     return [
         *found,
         products,
@@ -142,6 +145,8 @@ def _before(session: Session, machine: Machine) -> dict[str, str]:
 def _choose(session: Session, machine: Machine) -> dict[str, Any]:
     """The arrangement of a run and why, as JSON values."""
     open_to = decisions.to_measure(session.run.config.run, session.run.spec, machine)
+    if not _may_round_products(session):
+        open_to = [each for each in open_to if each.precision != PRODUCTS]
     plain = open_to[0]
     if len(open_to) == 1:
         return {"chosen": plain, "reason": "asked for"}
@@ -227,6 +232,14 @@ def _verdict(seconds: dict[Arrangement, list[float]], open_to: Sequence[Arrangem
     if failed:
         return {"chosen": best, "reason": f"{words}{'; ' * bool(words)}{failed} failed here", "passing": True}
     return {"chosen": best, "reason": words}
+
+
+def _may_round_products(session: Session) -> bool:
+    """Whether products that round their factors are worth a trial.
+
+    Convolutions gain more by tensors of half the size; and what a trainer differentiates twice must not be rounded.
+    """
+    return can_round_products() and convolving.is_light(session.bundle) and session.trainer.differentiates_once
 
 
 def _worth_measuring(open_to: Sequence[Arrangement], bundle: Bundle) -> list[Arrangement]:
