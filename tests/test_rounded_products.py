@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo.config import Layer, resolve
-from ganzoo.nn import Precision
+from ganzoo.nn import CriticPass, Precision
 from ganzoo.nn.precision import ROUNDED, can_round_products
 from ganzoo.settings import PRODUCTS
 from ganzoo.testing.training import Session
@@ -68,6 +68,21 @@ def test_what_is_differentiated_twice_is_never_rounded(
     assert of_disc["backward"] == [critics_backward]
     assert of_disc["forward"].count("none") == penalties
     assert of_disc["forward"][-1] == "bf16"  # in the generator's step
+
+
+def test_a_loss_that_takes_a_gradient_by_itself_is_not_rounded() -> None:
+    one = Session(resolve([Layer("test", {**POINTS, "gen": "mlp", "disc": "mlp", "loss": "ns"})]))
+    one.bundle.precision = Precision(PRODUCTS, CPU)
+    of_disc, plain = watched(one.bundle.disc), one.bundle.loss.discriminator_terms
+
+    def with_penalty(seen: CriticPass) -> dict[str, Tensor]:
+        x = seen.real.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(seen.critic(x, None).sum(), x, create_graph=True)
+        return {**plain(seen), "mine": (gradient**2).mean()}
+
+    one.bundle.loss.discriminator_terms = with_penalty  # type: ignore[method-assign, assignment]
+    one.take(1)
+    assert set(of_disc["backward"]) == {"none"}
 
 
 def test_a_trainer_that_differentiates_twice_is_never_offered_it() -> None:

@@ -70,8 +70,8 @@ def precision(context: Context) -> Iterator[Result]:
         left_out: dict[str, str] = {}
         for name, settings in SETTINGS:
             why = lacking(str(settings["run.precision"]), context.device)
-            if settings.get("run.compile") and context.device.type == "cpu":
-                why = why or "to compile takes minutes on a CPU"
+            if settings.get("run.compile") and context.small:
+                why = why or "to compile takes too long for a small bench"
             if not why:
                 try:
                     ours = OurLoop(context, workload.of_run(context, settings))

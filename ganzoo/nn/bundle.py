@@ -336,7 +336,7 @@ class Bundle:
         in its step, :meth:`apply_gradients`. Under float16 it scales the gradients, which that takes out again.
         """
         seen, self._pass = self._pass, None
-        once = seen is not None and not seen.full_precision and not seen.is_differentiated
+        once = seen is not None and not seen.full_precision and not seen.may_be_differentiated_twice
         with self.precision.of_backward(rounded=once):
             side.backward(total)
 

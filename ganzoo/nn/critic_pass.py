@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,6 +16,11 @@ Critic = Callable[[Tensor, Tensor | None], Tensor]
 
 def _alone(value: Tensor) -> Tensor:
     return value
+
+
+def _noting(critic: Critic, calls: list[bool], x: Tensor, y: Tensor | None) -> Tensor:
+    calls.append(True)
+    return critic(x, y)
 
 
 @dataclass
@@ -31,7 +37,6 @@ class CriticPass:
         mean: the mean of a tensor over the processes of the run, differentiable. The batch here is this process's part.
             A term that is a mean over samples needs no more; one that uses a statistic of the whole batch takes it
             through this.
-        is_differentiated: whether a gradient was taken here, so that what follows is differentiated twice.
     """
 
     critic: Critic
@@ -44,8 +49,16 @@ class CriticPass:
     rng: torch.Generator | None = None
     full_precision: bool = True
     mean: Callable[[Tensor], Tensor] = _alone
-    is_differentiated: bool = field(default=False, init=False)
+    _again: list[bool] = field(default_factory=list, init=False, repr=False)
     _gradients: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self.critic = partial(_noting, self.critic, self._again)  # it must not hold this, with its graph, in a circle
+
+    @property
+    def may_be_differentiated_twice(self) -> bool:
+        """Whether somebody took a gradient here, or called the critic again, for which there is no other reason."""
+        return bool(self._again)
 
     def real_gradient(self) -> Tensor:
         """d D(x_i) / d x_i at the reals, ``[B, *shape]`` float32, differentiable; computed once a pass."""
@@ -61,7 +74,6 @@ class CriticPass:
         The gradient of the sum of the logits is each sample's own gradient as long as the critic does not mix
         samples (no batch normalisation); see the trait ``mixes-samples``.
         """
-        self.is_differentiated = True
         if not x.requires_grad:
             x = x.detach().requires_grad_()
         with torch.autocast(x.device.type, enabled=False), PlainAttention():
@@ -69,7 +81,7 @@ class CriticPass:
             return _input_gradient(self.critic(full, y), x)
 
     def _gradient(self, key: str, x: Tensor, logits: Tensor, y: Tensor | None) -> Tensor:
-        self.is_differentiated = True
+        self._again.append(True)
         if key not in self._gradients:
             shared = self.full_precision and x.requires_grad and logits.requires_grad
             self._gradients[key] = _input_gradient(logits, x) if shared else self.gradient_at(x, y)
