@@ -182,7 +182,7 @@ def test_a_signal_that_the_launcher_ignores_is_ignored_by_all(tmp_path: Path) ->
 
 
 def test_process_0_is_waited_for_while_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spoken, "_BEAT", 0.05)
+    monkeypatch.setattr(spoken, "BEAT", 0.05)
     monkeypatch.setattr(spoken, "_HURRY", 0.5)
     monkeypatch.setattr(spoken, "_stores", [dist.HashStore()])  # type: ignore[attr-defined]
     monkeypatch.setattr(spoken, "_numbers", iter([0, 0]))
