@@ -1,7 +1,7 @@
 """Every figure of speed, as ratios of things measured side by side: one table, and JSON for ``report.py``.
 
-``python benchmarks/bench.py`` takes about twenty minutes and 5 GB of disk; ``--seconds`` sets how long each comparison
-may take and ``--parts`` which are made. ``--small`` has tiny networks and shows only that everything works.
+``python benchmarks/bench.py`` takes about twenty-five minutes and 5 GB of disk; ``--seconds`` sets how long each
+comparison may take and ``--parts`` which are made. ``--small`` has tiny networks and shows only that everything works.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ class Context:
     _runs: list[Run] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        here = str(Path(__file__).parent.parent)  # the processes that try --compile find the tutorials there, too
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
         add_local(["tutorials.parts"])
 
     @property
