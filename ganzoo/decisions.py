@@ -146,8 +146,10 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
     small = "small networks keep"
     return [
         *of_machine(machine),
-        precision(settings, machine)
-        if settings.precision != AUTO or len({each.precision for each in open_to}) == 1
+        Decision("precision", settings.precision, "asked for; in products alone where that is quicker")
+        if settings.precision != AUTO and len({each.precision for each in open_to}) > 1
+        else precision(settings, machine)
+        if len({each.precision for each in open_to}) == 1
         else Decision("precision", _LATER, f"bf16 if {_hardware(machine)}it is {GAIN:g} times as fast; {small} fp32"),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1

@@ -242,6 +242,21 @@ def test_arithmetic_that_computes_something_else_is_not_offered(
     assert why == (f"bf16 is left out: with it these networks {words}" if words else "")
 
 
+def test_each_arithmetic_is_compared_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for apart, left in (
+        ((0.5, 0.5), [PLAIN]),
+        ((0.5, 0.1), [PLAIN, PRODUCTS]),
+        ((0.1, 0.5), [PLAIN, BF16]),
+        ((0.1, 0.1), [PLAIN, BF16, PRODUCTS]),
+    ):
+        found = iter(apart)
+        monkeypatch.setattr(fast, "difference", lambda *_, found=found: next(found))
+        session: Any = Session(resolve([Layer("test", TINY)]))
+        sound, why, _ = fast._sound(session, [PLAIN, BF16, PRODUCTS])
+        assert sound == left
+        assert why.count("is left out") == 3 - len(left)
+
+
 def test_two_ways_of_computing_are_compared_on_the_run_itself(tmp_path: Path) -> None:
     config = resolve([Layer("test", {**TINY, "loss": "ns", "run.out": tmp_path})])
     session = LiveSession(Run.create(config, config.spec(), {}), CPU, say=lambda _: None)
@@ -330,6 +345,10 @@ def test_a_dry_run_tells_what_will_be_chosen(capsys: pytest.CaptureFixture[str])
         *("device", "threads", "precision", "layout", "convolutions", "critic", "tf32", "compile", "optimiser", "data")
     } == set(listed)
     assert listed["precision"]["value"] == "fp16"
+    native = machine(bf16=True)
+    asked = resolve([Layer("test", {"data": "ring", "run.precision": "bf16"})])
+    told = {each.name: each for each in decisions.expected(asked, native)}["precision"]
+    assert (told.value, told.reason) == ("bf16", "asked for; in products alone where that is quicker")
     assert listed["layout"]["reason"] == "points have no channels"
     for norm, value in (("batch", "one after the other"), ("none", "found out at the start")):
         assert main(["run", "--disc.norm", norm, "--dry-run", "--json"]) in (0, None)

@@ -57,6 +57,13 @@ def with_other_moments(optimizer: optim.Optimizer) -> None:
         moments.update({name: 2 * value for name, value in moments.items() if isinstance(value, Tensor)})
 
 
+def in_another_order(optimizer: optim.Optimizer) -> None:
+    """As where a parameter got its first gradient after another one."""
+    for p, state in reversed([*optimizer.state.items()]):
+        del optimizer.state[p]
+        optimizer.state[p] = state
+
+
 def slower(optimizer: optim.Optimizer) -> None:
     optimizer.param_groups[0]["lr"] /= 2
 
@@ -75,6 +82,7 @@ BETWEEN = (
     forgotten,
     forgotten_once,
     with_other_moments,
+    in_another_order,
     slower,
     left_out,
 )
@@ -151,6 +159,7 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     assert unused.tolist() == [1.0, 1.0]
     assert list(optimizer.state) == [used]
     assert optimizer.state[used]["step"].item() == 3
+    assert optimizer._holds()  # so that it is not looked for again at each step
 
 
 def test_an_optimiser_of_another_class_is_no_light_one() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo.config import Layer, resolve
-from ganzoo.nn import CriticPass, Precision
+from ganzoo.nn import Batch, CriticPass, Precision
 from ganzoo.nn.precision import ROUNDED, can_round_products
 from ganzoo.settings import PRODUCTS
 from ganzoo.testing.training import Session
@@ -82,6 +82,21 @@ def test_a_loss_that_takes_a_gradient_by_itself_is_not_rounded() -> None:
 
     one.bundle.loss.discriminator_terms = with_penalty  # type: ignore[method-assign, assignment]
     one.take(1)
+    assert set(of_disc["backward"]) == {"none"}
+
+
+def test_both_passes_before_an_update_are_not_rounded_if_one_is_differentiated_twice() -> None:
+    one = Session(resolve([Layer("test", {**POINTS, "gen": "mlp", "disc": "mlp", "loss": "ns", "reg": ("r1",)})]))
+    bundle = one.bundle
+    bundle.precision = Precision(PRODUCTS, CPU)
+    of_disc = watched(bundle.disc)
+    bundle.begin(0)
+    real = one.stream.next()
+    fake = bundle.generate(len(real.x), real.y)
+    of_critic = bundle.discriminator_terms(bundle.critic_pass(real, Batch(fake.x.detach(), fake.y)))
+    of_gen = bundle.loss.generator_terms(bundle.generator_pass(fake, None))
+    bundle.update_generator(of_gen)
+    bundle.update_discriminator(of_critic)
     assert set(of_disc["backward"]) == {"none"}
 
 

@@ -173,7 +173,7 @@ class Bundle:
         self._places: list[dict[str, Tensor | None]] = []
         self.guard: Guard | None = None
         self.poll: Callable[[], None] = _nothing
-        self._pass: CriticPass | None = None  # the last one, until it is differentiated
+        self._twice: list[list[bool]] = []  # of each pass since the last backward one, whether it may be needed twice
         self._left_out: Tensor | None = None  # whether the last step was, on the device
         constrains = any(map(_constrains, self.regularizers))
         self._constrained = list(disc.parameters()) if constrains else []
@@ -236,7 +236,8 @@ class Bundle:
 
     def begin(self, step: int) -> None:
         """Start step ``step`` (from 0)."""
-        self.step, self._pass = step, None
+        self.step = step
+        self._twice.clear()
         self._on_begin()
         self.noise.begin(step)
         for side in (self.gen_side, self.disc_side):
@@ -284,7 +285,7 @@ class Bundle:
 
     def _passed(self, look: Critic, real: Batch, fake: Batch, *logits: Tensor) -> CriticPass:
         real_logits, fake_logits = (each.float() for each in logits)
-        self._pass = CriticPass(
+        found = CriticPass(
             look,
             real.x,
             fake.x,
@@ -296,7 +297,8 @@ class Bundle:
             full_precision=self.precision.is_full,
             mean=self.communication.mean,
         )
-        return self._pass
+        self._twice.append([True] if found.full_precision else found.again)
+        return found
 
     def discriminator_terms(self, critic_pass: CriticPass) -> dict[str, Tensor]:
         """The loss's terms and every regularizer's penalty."""
@@ -335,8 +337,8 @@ class Bundle:
         A trainer that needs more than :meth:`update_discriminator` and :meth:`update_generator` calls this and, later
         in its step, :meth:`apply_gradients`. Under float16 it scales the gradients, which that takes out again.
         """
-        seen, self._pass = self._pass, None
-        once = seen is not None and not seen.full_precision and not seen.may_be_differentiated_twice
+        once = bool(self._twice) and not any(self._twice)
+        self._twice = []
         with self.precision.of_backward(rounded=once):
             side.backward(total)
 

@@ -37,6 +37,8 @@ class CriticPass:
         mean: the mean of a tensor over the processes of the run, differentiable. The batch here is this process's part.
             A term that is a mean over samples needs no more; one that uses a statistic of the whole batch takes it
             through this.
+        again: grows with each gradient that is taken here and each further call of the critic, for which there is no
+            other reason: what follows from this pass may then be differentiated twice.
     """
 
     critic: Critic
@@ -49,16 +51,11 @@ class CriticPass:
     rng: torch.Generator | None = None
     full_precision: bool = True
     mean: Callable[[Tensor], Tensor] = _alone
-    _again: list[bool] = field(default_factory=list, init=False, repr=False)
+    again: list[bool] = field(default_factory=list, init=False, repr=False)
     _gradients: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.critic = partial(_noting, self.critic, self._again)  # it must not hold this, with its graph, in a circle
-
-    @property
-    def may_be_differentiated_twice(self) -> bool:
-        """Whether somebody took a gradient here, or called the critic again, for which there is no other reason."""
-        return bool(self._again)
+        self.critic = partial(_noting, self.critic, self.again)  # it must not hold this, with its graph, in a circle
 
     def real_gradient(self) -> Tensor:
         """d D(x_i) / d x_i at the reals, ``[B, *shape]`` float32, differentiable; computed once a pass."""
@@ -81,7 +78,7 @@ class CriticPass:
             return _input_gradient(self.critic(full, y), x)
 
     def _gradient(self, key: str, x: Tensor, logits: Tensor, y: Tensor | None) -> Tensor:
-        self._again.append(True)
+        self.again.append(True)
         if key not in self._gradients:
             shared = self.full_precision and x.requires_grad and logits.requires_grad
             self._gradients[key] = _input_gradient(logits, x) if shared else self.gradient_at(x, y)

@@ -64,6 +64,8 @@ class _Fused(_Light):
     """
 
     _held: tuple[_Held | None, ...] = ()
+    _states: tuple[dict[str, Tensor], ...] = ()
+    """Of all parameters, when it looked."""
     _step_of_torch: Callable[..., Any]  # with hooks, and a range for torch's profiler
 
     @torch.no_grad()
@@ -75,12 +77,14 @@ class _Fused(_Light):
             loss = self._step_of_torch(closure)
             if not holds:
                 self._held = tuple(map(self._hold, self.param_groups))
+                self._states = tuple(self.state.values())
             return loss
         grad_scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         for group, held, gradients in zip(self.param_groups, self._held, given, strict=True):
             assert held is not None
             held.counts.add_(1)
-            take: Any = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
+            decoupled = group.get("decoupled_weight_decay", isinstance(self, optim.AdamW))  # torch 2.6 has no such key
+            take: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
             take(
                 held.parameters,
                 gradients,
@@ -113,24 +117,21 @@ class _Fused(_Light):
         )
 
     def _holds(self) -> bool:
-        """Whether what is held is still what a step would take."""
-        states = [state for held in self._held if held is not None for state in held.states]
+        """Whether nothing has changed since it looked."""
         return (
-            bool(states)
-            and len(states) == len(self.state)
-            and all(map(is_, self.state.values(), states))
-            and len(self._held) == len(self.param_groups)
+            len(self._held) == len(self.param_groups)
+            and len(self._states) == len(self.state)
+            and all(map(is_, self._states, self.state.values()))
             and all(
-                held is not None and held.is_of(group)
-                for held, group in zip(self._held, self.param_groups, strict=True)
+                held is None or held.is_of(group) for held, group in zip(self._held, self.param_groups, strict=True)
             )
         )
 
     def _gradients(self) -> list[list[Tensor]]:
-        """Of each group; none at all if one is missing or sparse."""
+        """Of each group; none at all if one is missing or sparse, or something else is unusual."""
         found = []
-        for held in filter(None, self._held):
-            gradients = [p.grad for p in held.parameters]
+        for held in self._held:
+            gradients = [p.grad for p in held.parameters] if held is not None else [None]
             given = [gradient for gradient in gradients if gradient is not None and not gradient.is_sparse]
             if len(given) < len(gradients):
                 return []

@@ -26,6 +26,7 @@ from ganzoo.processes import Place
 from ganzoo.training.alike import checksum
 from ganzoo.training.alone import current
 from ganzoo.training.run import Run
+from ganzoo.training.signals import noted
 from ganzoo.training.spoken import BEAT, Spoken, code_of, told_error
 
 _SIGNALS: Final = 32
@@ -236,14 +237,16 @@ class Together(Spoken):
     def _do(self, what: Callable[..., Any], *of: Any) -> None:
         """Do something that all processes take part in, in turns with Python, which hears signals in between.
 
-        Gloo sometimes misses that another one is gone, and would wait for it as long as for one that is slow: who is
-        gone gives no signs of life.
+        Gloo sometimes misses that another one is gone, and would wait for it as long as for one that is slow. Where a
+        process is gone, a signal comes, and who is gone gives no signs of life.
         """
         with self._answered():
             work = what(*of, async_op=True)
             lives = None
             while not self._is_over(work):
                 lives = lives or self._lives(range(self.world))
+                if not noted():  # gloo has the limit, which does not depend on whoever keeps the store
+                    continue
                 self._stuck = True
                 if not lives.last():
                     raise self._lost()

@@ -185,15 +185,16 @@ def _sound(session: Session, open_to: Sequence[Arrangement]) -> tuple[list[Arran
     Returns:
         them; which arithmetic is left out and why, or empty; whether it could not be computed, which may pass.
     """
-    plain = open_to[0]
-    for precision in {each.precision for each in open_to} - {plain.precision}:
+    plain, left, words, passing = open_to[0], list(open_to), [], False
+    for precision in dict.fromkeys(each.precision for each in open_to if each.precision != plain.precision):
         ways = [functools.partial(arrange, session.bundle, way) for way in (plain, plain._replace(precision=precision))]
         apart = difference(session, ways)
         if not apart <= APART:  # NaN where it could not be computed at all
-            words = how_far(apart, f"in {plain.precision}")
-            left = [each for each in open_to if each.precision != precision]
-            return left, f"{precision} is left out: with it these networks {words}", math.isnan(apart)
-    return list(open_to), "", False
+            far = how_far(apart, f"in {plain.precision}")
+            left = [each for each in left if each.precision != precision]
+            words.append(f"{precision} is left out: with it these networks {far}")
+            passing |= math.isnan(apart)
+    return left, "; ".join(words), passing
 
 
 def _quickest(session: Session, open_to: Sequence[Arrangement]) -> tuple[dict[str, Any], str]:

@@ -58,6 +58,7 @@ class StopSignals:
         self.received = 0
         self._early = early
         self._when = 0.0
+        self._thread = threading.get_ident()
         self._before: dict[int, Any] = {}
         self._depth = 0
         self._deferring = False
@@ -70,6 +71,7 @@ class StopSignals:
         self._depth += 1
         if self._depth == 1:
             _heard.append(self)
+            self._thread = threading.get_ident()
             self._outside = sys._getframe(1)
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             for name in _NAMES:
@@ -90,8 +92,9 @@ class StopSignals:
             signal.signal(number, handler)
         self._before.clear()
         early = self.received and not self._deferring
-        if self.received and _heard and _heard[-1]._deferring:
-            _heard[-1].received = self.received  # it may still be asked for
+        around = next((each for each in reversed(_heard) if each._thread == self._thread), None)
+        if self.received and around is not None and around._deferring:
+            around.received, around._when = self.received, self._when  # it may still be asked for
         self._deferring = self._leaving = False
         self._outside = None
         if early and (error is None or (isinstance(error, Exception) and not isinstance(error, Interrupted))):
