@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +84,17 @@ def test_a_loss_that_takes_a_gradient_by_itself_is_not_rounded() -> None:
     one.bundle.loss.discriminator_terms = with_penalty  # type: ignore[method-assign, assignment]
     one.take(1)
     assert set(of_disc["backward"]) == {"none"}
+
+
+def test_a_copy_of_a_pass_tells_of_its_gradients_too() -> None:
+    x = torch.randn(4, 2)
+    seen = CriticPass(lambda x, _: x.sum(1), x, x, None, None, x.sum(1), x.sum(1))
+    copy = dataclasses.replace(seen, real=2 * x)
+    assert not seen.again
+    copy.critic(x, None)
+    assert seen.again == [True]
+    dataclasses.replace(copy, critic=lambda x, _: x.prod(1)).real_gradient()
+    assert len(seen.again) == 3  # a gradient was asked for, and the critic called for it
 
 
 def test_both_passes_before_an_update_are_not_rounded_if_one_is_differentiated_twice() -> None:

@@ -51,11 +51,12 @@ class CriticPass:
     rng: torch.Generator | None = None
     full_precision: bool = True
     mean: Callable[[Tensor], Tensor] = _alone
-    again: list[bool] = field(default_factory=list, init=False, repr=False)
+    again: list[bool] = field(default_factory=list, repr=False)
     _gradients: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        self.critic = partial(_noting, self.critic, self.again)  # it must not hold this, with its graph, in a circle
+        if not (isinstance(self.critic, partial) and self.critic.func is _noting):  # as in a copy of another pass
+            self.critic = partial(_noting, self.critic, self.again)  # which must not hold this pass with its graph
 
     def real_gradient(self) -> Tensor:
         """d D(x_i) / d x_i at the reals, ``[B, *shape]`` float32, differentiable; computed once a pass."""
