@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TOLERANCE: Final = {"fp32": 1e-2, "bf16": 1e-1, "fp16": 1e-1}
 """Relative difference of losses and gradients within two steps; a wrong kernel is off by all of it."""
-_NUDGE: Final = 1e-6
+_PERTURBATION: Final = 1e-6
 """By how much weights are changed, relatively, to see how much a network and its optimiser magnify rounding: in deep
 ones with batch norm, and by Adam, whose first step is the sign of a gradient, by four orders of magnitude."""
 _TIMES: Final = 3.0
@@ -128,10 +128,10 @@ def difference(config: RunConfig, spec: Spec, device: torch.device, batch: int, 
         found = _steps(config, spec, device, batch, backend)
     except Exception as err:  # whatever a compiler raises
         return _reason(err)
-    nudged = _steps(config, spec, device, batch, None, nudge=_NUDGE)
+    perturbed = _steps(config, spec, device, batch, None, perturbation=_PERTURBATION)
     tolerance = _TOLERANCE.get(config.run.precision, _TOLERANCE["fp32"])
     for name, expected in plain.items():
-        error, by_itself = (_relative(each[name], expected) for each in (found, nudged))
+        error, by_itself = (_relative(each[name], expected) for each in (found, perturbed))
         if not error <= max(tolerance, min(_TIMES * by_itself, _MOST)):
             return f"compiled, {name} differs by {error:.1%} from what it is without"
     return ""
@@ -164,12 +164,18 @@ class _Samples:
 
 
 def _steps(
-    config: RunConfig, spec: Spec, device: torch.device, batch: int, backend: Backend | None, *, nudge: float = 0.0
+    config: RunConfig,
+    spec: Spec,
+    device: torch.device,
+    batch: int,
+    backend: Backend | None,
+    *,
+    perturbation: float = 0.0,
 ) -> dict[str, torch.Tensor]:
-    """Losses and gradients of some steps, by name, on the CPU; ``nudge`` changes the weights by so much at first."""
+    """Losses and gradients of some steps, by name, on the CPU; ``perturbation`` changes the weights by so much at first."""
     bundle = build_bundle(config, spec, device)
-    if nudge:
-        _nudge(bundle, nudge)
+    if perturbation:
+        _perturb(bundle, perturbation)
     trainer: Trainer = build(config.trainer, spec)
     trainer.setup(bundle)
     if backend is not None:
@@ -187,12 +193,12 @@ def _steps(
 
 
 @torch.no_grad()
-def _nudge(bundle: Bundle, much: float) -> None:
-    rng = torch.Generator().manual_seed(derive_seed("nudge"))
+def _perturb(bundle: Bundle, size: float) -> None:
+    rng = torch.Generator().manual_seed(derive_seed("perturbation"))
     for side in (bundle.gen_side, bundle.disc_side):
         for p in side.trainable:
             noise = torch.randn(p.shape, generator=rng)
-            p.mul_((1 + much * noise).to(p.device, p.dtype))
+            p.mul_((1 + size * noise).to(p.device, p.dtype))
 
 
 def _gradient(side: Side) -> torch.Tensor:
