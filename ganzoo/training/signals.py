@@ -58,7 +58,7 @@ class StopSignals:
         self.received = 0
         self._early = early
         self._when = 0.0
-        self._thread = threading.get_ident()
+        self._ident = threading.get_ident()
         self._before: dict[int, Any] = {}
         self._depth = 0
         self._deferring = False
@@ -71,7 +71,7 @@ class StopSignals:
         self._depth += 1
         if self._depth == 1:
             _heard.append(self)
-            self._thread = threading.get_ident()
+            self._ident = threading.get_ident()
             self._outside = sys._getframe(1)
         if self._depth == 1 and threading.current_thread() is threading.main_thread():
             for name in _NAMES:
@@ -92,7 +92,7 @@ class StopSignals:
             signal.signal(number, handler)
         self._before.clear()
         early = self.received and not self._deferring
-        around = next((each for each in reversed(_heard) if each._thread == self._thread), None)
+        around = next((each for each in reversed(_heard) if each._ident == self._ident), None)
         if self.received and around is not None and around._deferring:
             around.received, around._when = self.received, self._when  # it may still be asked for
         self._deferring = self._leaving = False
