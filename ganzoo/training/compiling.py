@@ -172,7 +172,7 @@ def _steps(
     *,
     perturbation: float = 0.0,
 ) -> dict[str, torch.Tensor]:
-    """Losses and gradients of some steps, by name, on the CPU; ``perturbation`` changes the weights by so much at first."""
+    """Losses and gradients of some steps, by name, on the CPU, from weights with a relative ``perturbation``."""
     bundle = build_bundle(config, spec, device)
     if perturbation:
         _perturb(bundle, perturbation)
