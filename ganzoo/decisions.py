@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -146,11 +146,7 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
     small = "small networks keep"
     return [
         *of_machine(machine),
-        Decision("precision", settings.precision, "asked for; in products alone where that is quicker")
-        if settings.precision != AUTO and len({each.precision for each in open_to}) > 1
-        else precision(settings, machine)
-        if len({each.precision for each in open_to}) == 1
-        else Decision("precision", _LATER, f"bf16 if {_hardware(machine)}it is {GAIN:g} times as fast; {small} fp32"),
+        _expected_precision(settings, machine, open_to),
         layout(settings, spec, machine)
         if len({each.layout for each in open_to}) == 1
         else Decision("layout", _LATER, f"channels-last if it is {GAIN:g} times as fast; {small} contiguous"),
@@ -164,6 +160,15 @@ def expected(config: RunConfig, machine: Machine) -> list[Decision]:
         *optimisers(config.gen_optim, config.disc_optim, machine),
         _data(config, machine),
     ]
+
+
+def _expected_precision(settings: RunSettings, machine: Machine, open_to: Sequence[Arrangement]) -> Decision:
+    if len({each.precision for each in open_to}) == 1:
+        return precision(settings, machine)
+    if settings.precision != AUTO:
+        return Decision("precision", settings.precision, "asked for; in products alone where that is quicker")
+    why = f"bf16 if {_hardware(machine)}it is {GAIN:g} times as fast; small networks keep fp32"
+    return Decision("precision", _LATER, why)
 
 
 def of_machine(machine: Machine) -> list[Decision]:
